@@ -1,0 +1,23 @@
+"""cebook: the book *From Entropy to Softmax Loss* in code.
+
+Everything public is here, flat: ``import cebook as ce``. Three names are modules of their own:
+``ce.textbook`` (the formulas that break), ``ce.figures`` (the book's plots, which need matplotlib) and
+``ce.numerics``.
+"""
+
+from . import information, numerics, textbook
+from .information import *
+from .numerics import *
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "figures", "textbook", *information.__all__, *numerics.__all__]
+
+
+def __getattr__(name: str) -> object:
+    # Only who draws pays for, and needs, matplotlib.
+    if name == "figures":
+        import importlib
+
+        return importlib.import_module(".figures", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

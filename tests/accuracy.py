@@ -1,0 +1,159 @@
+"""Measure the accuracy of ``cebook.information`` against 50 digits, beside SciPy and PyTorch.
+
+Run as ``python tests/accuracy.py`` to print the table of worst errors, in units of the eps of the dtype.
+``tests/test_information.py`` runs the same grid and holds every row to its bound.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import numpy as np
+import oracle
+import scipy.special
+import scipy.stats
+import torch
+from scipy.spatial import distance
+
+import cebook as ce
+
+OUTCOMES = (2, 3, 10, 100, 1000)
+SPREADS = (0.0, 1.0, 30.0)
+GAPS = (1.0, 1e-1, 1e-3, 1e-5, 1e-7)
+DTYPES = (np.float32, np.float64)
+
+# PACKAGE.md: at most 4 eps, 8 for the divergences, whatever the distance of p and q.
+BOUNDS = {
+    "entropy": 4,
+    "cross_entropy": 4,
+    "perplexity": 4,
+    "binary_entropy": 4,
+    "conditional_entropy": 4,
+    "mutual_information": 8,
+    "kl_divergence": 8,
+    "js_divergence": 8,
+    "binary_kl_divergence": 8,
+}
+
+
+def distributions(dtype, *, outcomes=OUTCOMES):
+    """Yield distributions from uniform to nearly certain, and a perturbation of each at every gap."""
+    generator = np.random.default_rng(20261123)
+    for k in outcomes:
+        for spread in SPREADS:
+            scores = np.exp(-spread * generator.random(k))
+            p = (scores / scores.sum()).astype(dtype)
+            for gap in GAPS:
+                bent = p * (1 + gap * generator.uniform(-1, 1, k))
+                yield k, gap, p, (bent / bent.sum()).astype(dtype)
+
+
+def tables(dtype):
+    """Yield joint distributions: unrelated entries, and one variable that nearly decides the other."""
+    generator = np.random.default_rng(20261124)
+    for shape in ((2, 2), (3, 5), (10, 100), (30, 30)):
+        yield _joint(generator.random(shape), dtype)
+        yield _joint(np.exp(-30 * generator.random(shape)), dtype)
+        for leak in (1e-3, 1e-10, 1e-18):
+            yield _joint(np.eye(*shape) + leak * generator.random(shape), dtype)
+
+
+def _joint(weights, dtype):
+    return (weights / weights.sum()).astype(dtype)
+
+
+def probabilities(dtype):
+    """Yield single probabilities: tiny, middling, next to 1."""
+    generator = np.random.default_rng(20261125)
+    small = 10 ** -generator.uniform(0, 35, 100)
+    yield from np.concatenate([small, generator.random(100), 1 - small]).astype(dtype)
+
+
+def _torch_kl(p, q):
+    return torch.nn.functional.kl_div(torch.tensor(q).log(), torch.tensor(p), reduction="sum").numpy()
+
+
+def _scipy_js(p, q):
+    return distance.jensenshannon(p, q) ** 2
+
+
+def _torch_entropy(p):
+    return torch.distributions.Categorical(probs=torch.tensor(p), validate_args=False).entropy().numpy()
+
+
+PEERS = {
+    "entropy": {"SciPy": lambda p: scipy.stats.entropy(p), "PyTorch": _torch_entropy},
+    "cross_entropy": {
+        "SciPy": lambda p, q: -scipy.special.xlogy(p, q).sum(),
+        "PyTorch": lambda p, q: -torch.xlogy(torch.tensor(p), torch.tensor(q)).sum().numpy(),
+    },
+    "kl_divergence": {"SciPy": lambda p, q: scipy.stats.entropy(p, q), "PyTorch": _torch_kl},
+    "js_divergence": {"SciPy": _scipy_js},
+    "binary_entropy": {
+        "SciPy": lambda p: scipy.special.entr(p) + scipy.special.entr(1 - p),
+        "PyTorch": lambda p: (
+            torch.distributions.Bernoulli(torch.tensor(p), validate_args=False).entropy().numpy()
+        ),
+    },
+}
+
+
+def cases(name, dtype):
+    """Yield ``(group, arguments)`` for the function called ``name``."""
+    if name == "binary_kl_divergence":
+        generator = np.random.default_rng(20261126)
+        for p in probabilities(dtype):
+            for gap in GAPS:
+                q = dtype(p * (1 + gap * generator.uniform(-1, 1)))
+                if p < 1 and q < 1:
+                    yield f"gap {gap:g}", (p, q)
+    elif name == "binary_entropy":
+        for p in probabilities(dtype):
+            yield "all", (p,)
+    elif name in ("conditional_entropy", "mutual_information"):
+        for joint in tables(dtype):
+            yield "all", (joint,)
+    else:
+        two = name in ("cross_entropy", "kl_divergence", "js_divergence")
+        for k, gap, p, q in distributions(dtype):
+            group = f"gap {gap:g}" if "divergence" in name else f"K = {k}"
+            yield group, (p, q) if two else (p,)
+
+
+@functools.cache
+def worst_errors(name, dtype):
+    """Return ``{group: {library: worst error in eps}}``."""
+    functions = {"cebook": getattr(ce, name), **PEERS.get(name, {})}
+    truth_of = getattr(oracle, name)
+    worst: dict[str, dict[str, float]] = {}
+    for group, arguments in cases(name, dtype):
+        truth = truth_of(*arguments)
+        if 0 < abs(truth) < np.finfo(dtype).smallest_normal:
+            continue  # Below the normal numbers there are fewer digits to get right.
+        row = worst.setdefault(group, dict.fromkeys(functions, 0.0))
+        for library, function in functions.items():
+            with warnings.catch_warnings():
+                # A peer may warn on inputs that it cannot handle; its number is what is measured.
+                warnings.simplefilter("ignore" if library != "cebook" else "error")
+                row[library] = max(row[library], oracle.error_in_eps(function(*arguments), truth))
+    return worst
+
+
+def main():
+    header = f"{'function':22}{'dtype':9}{'inputs':12}{'cebook':>9}{'SciPy':>11}{'PyTorch':>11}{'bound':>7}"
+    print(header, "-" * len(header), sep="\n")
+    for name, bound in BOUNDS.items():
+        for dtype in DTYPES:
+            for group, row in worst_errors(name, dtype).items():
+                peers = (f"{row[peer]:11.3g}" if peer in row else " " * 11 for peer in ("SciPy", "PyTorch"))
+                print(
+                    f"{name:22}{np.dtype(dtype).name:9}{group:12}{row['cebook']:9.2f}",
+                    *peers,
+                    f"{bound:7}",
+                    sep="",
+                )
+
+
+if __name__ == "__main__":
+    main()
