@@ -6,7 +6,7 @@ PORT ?= 8000
 
 BIN := .venv/bin
 SITE := _build/html
-BUILD := $(BIN)/jupyter-book build . --all -W -n --keep-going
+BUILD := $(BIN)/jupyter-book build . --all -W -n --keep-going -q
 
 # One thread and fixed hashing: with these a notebook prints the same bytes on every run.
 export PYTHONHASHSEED := 0

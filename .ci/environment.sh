@@ -34,11 +34,11 @@ mkdir .venv || stop "The folder .venv cannot be made here."
     stop "$python could not make a virtual environment; $log says why."
 
 if ! .venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt >>"$log" 2>&1; then
-    if grep -q -E 'connection broken by|Max retries exceeded|ConnectionError|Name or service not known' "$log"; then
+    if grep -q -E 'connection broken by|Max retries exceeded|ConnectionError|ReadTimeoutError|hatchling.*from versions: none' "$log"; then
         stop "The package index could not be reached: connect to the network and try again ($log has the details)."
     fi
     printf 'pip could not install requirements.txt; the end of %s says why:\n' "$log" >&2
-    tail -n 12 "$log" >&2
+    tail -n 6 "$log" | cut -c 1-160 >&2
     exit 1
 fi
 printf '%s\n' "$signature" >.venv/signature

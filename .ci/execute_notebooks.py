@@ -61,11 +61,27 @@ def normalise(notebook: NotebookNode) -> None:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = cell.execution_count
+
+
+def timed_outputs(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """Return the stored outputs that differ from run to run, by cell id.
+
+    They are kept, so that a run leaves git clean; clear one to have it measured again.
+    """
+    return {
+        cell.id: cell.outputs
+        for cell in notebook.cells
+        if "nbval-ignore-output" in cell.metadata.get("tags", []) and cell.outputs
+    }
 
 
 def execute(path: Path) -> str | None:
     """Run one notebook and store it; return a description of the failure, if any."""
     notebook = nbformat.read(path, as_version=4)
+    kept = timed_outputs(notebook)
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -80,6 +96,9 @@ def execute(path: Path) -> str | None:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         number = client.code_cells_executed
         return f"{path}: code cell {number} failed\n{error}"
+    for cell in notebook.cells:
+        if cell.id in kept:
+            cell.outputs = kept[cell.id]
     normalise(notebook)
     nbformat.write(notebook, path)
     return None

@@ -62,10 +62,10 @@ def check_same_shape(**arrays: Array) -> None:
         )
 
 
-def check_base(base: float | None) -> float:
+def check_base(base: float | None) -> np.longdouble:
     """Return the natural logarithm of ``base``: the number of nats in one unit of information."""
     if base is None:
-        return 1.0
+        return np.longdouble(1)
     if isinstance(base, bool) or not isinstance(base, Real):
         raise TypeError(f"base must be a number or None (nats), but it is {base!r}.")
     if not 1 < base < math.inf:
@@ -73,7 +73,8 @@ def check_base(base: float | None) -> float:
             f"base must be greater than 1 and finite, but it is {base!r}. "
             f"Use base=2 for bits, base=10 for decimal digits, None for nats."
         )
-    return math.log(base)
+    # To the digits of the widest dtype; the result is rounded to its own at the end.
+    return np.log(np.longdouble(base))
 
 
 def reduced_axes(name: str, array: Array, axis: Axis) -> tuple[int, ...]:
@@ -85,7 +86,15 @@ def reduced_axes(name: str, array: Array, axis: Axis) -> tuple[int, ...]:
         )
     if axis is None:
         return tuple(range(array.ndim))
-    return normalize_axis_tuple(axis, array.ndim, "axis")
+    return normal_axes(array, axis)
+
+
+def normal_axes(array: Array, axis: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes as numbers from 0; NumPy's own errors name those out of range or repeated."""
+    try:
+        return normalize_axis_tuple(axis, array.ndim, "axis")
+    except TypeError:
+        raise TypeError(f"axis must be an int or a tuple of ints, but it is {axis!r}.") from None
 
 
 def check_probabilities(name: str, array: Array) -> None:
@@ -109,32 +118,39 @@ def check_distribution(name: str, array: Array, axes: tuple[int, ...]) -> None:
             f"If {name} holds logits, apply softmax first; if log-probabilities, apply np.exp."
         )
     tolerance = sum_tolerance(array, axes)
-    totals = np.asarray(array.sum(axis=axes, dtype=working_dtype(array.dtype)))
+    totals = _totals(array, axes)
     wrong = abs(totals - 1) > tolerance
     if wrong.any():
         where = np.argwhere(wrong)[0]
         row = f"the row at index {tuple(map(int, where))}" if totals.ndim else "it"
         raise ValueError(
             f"{name} must sum to 1 over axis {_axes_text(axes)}, but {row} sums to "
-            f"{totals[tuple(where)]:.6g} (tolerance {tolerance:.2g} for {array.dtype}, shape "
+            f"{totals[tuple(where)]:.9g} (tolerance {tolerance:.2g} for {array.dtype}, shape "
             f"{array.shape}). {_sum_hint(name, array, axes)}"
         )
 
 
 def sum_tolerance(array: Array, axes: tuple[int, ...]) -> float:
-    """Return how far from 1 a sum may be: ``max(sqrt(eps), n eps)`` for n outcomes in this dtype.
+    """Return how far from 1 a sum may be: ``max(sqrt(eps), n eps)`` for n outcomes, at most 0.1.
 
     The square root is the slack that NumPy's own ``Generator.choice`` gives its probabilities; n eps
     covers distributions that were normalised by a sum carrying one rounding error for each outcome.
+    Without the cap, a row of zeros in float16 would pass from 1024 outcomes on.
     """
     eps = float(np.finfo(array.dtype).eps)
-    outcomes = math.prod(array.shape[axis] for axis in axes)
-    return max(math.sqrt(eps), outcomes * eps)
+    outcomes = int(math.prod(array.shape[axis] for axis in axes))
+    return min(max(math.sqrt(eps), outcomes * eps), 0.1)
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype to compute in: at least float64, so that float16 and float32 round once."""
     return np.result_type(dtype, np.float64)
+
+
+def _totals(array: Array, axes: tuple[int, ...]) -> Array:
+    # A sum that overflows is not 1 either, and that is all there is to say about it.
+    with np.errstate(over="ignore"):
+        return np.asarray(array.sum(axis=axes, dtype=working_dtype(array.dtype)))
 
 
 def _entry(name: str, array: Array, where: np.ndarray[Any, Any]) -> str:
@@ -147,16 +163,23 @@ def _axes_text(axes: tuple[int, ...]) -> str:
 
 
 def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
+    def sums_to(total: int, over: tuple[int, ...]) -> bool:
+        error = abs(_totals(array, over) / total - 1)
+        return bool((error <= sum_tolerance(array, over)).all())
+
     if any(array.shape[axis] == 0 for axis in axes):
         return "There are no outcomes along it: an empty batch is fine, an empty distribution is not."
     for other in range(array.ndim):
-        totals = array.sum(axis=other, dtype=working_dtype(array.dtype))
-        if (other,) != axes and (abs(totals - 1) <= sum_tolerance(array, (other,))).all():
+        if (other,) != axes and sums_to(1, (other,)):
+            if name == "joint":
+                return f"It does sum to 1 over axis {other}: is it conditional on the other variable?"
             return f"It does sum to 1 over axis {other}: did you mean axis={other}?"
-    if array.ndim > 1 and abs(array.sum(dtype=working_dtype(array.dtype)) - 1) <= sum_tolerance(
-        array, tuple(range(array.ndim))
-    ):
+    if array.ndim > len(axes) and sums_to(1, tuple(range(array.ndim))):
+        if name == "joint":
+            return "All of it together sums to 1: sum over the variables that you do not ask about."
         return "All of it together sums to 1: did you mean axis=None, for a joint distribution?"
+    if sums_to(100, axes):
+        return "Are these percentages? Divide by 100."
     if array.size and (array == np.floor(array)).all():
         return f"Are these counts? Divide by {name}.sum(axis, keepdims=True)."
     return "Are these samples, scores or a density on a grid? Only a normalised vector has an answer."

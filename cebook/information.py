@@ -10,7 +10,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ._validation import (
     Array,
@@ -20,6 +19,7 @@ from ._validation import (
     check_distribution,
     check_probabilities,
     check_same_shape,
+    normal_axes,
     reduced_axes,
     working_dtype,
 )
@@ -92,7 +92,8 @@ def entropy(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
     1.0
     """
     (rows,), dtype = _distributions(axis, p=p)
-    return _rounded(_surprise_terms(rows, rows, base).sum(axis=-1), dtype)
+    log, unit = _logarithm(base)
+    return _rounded(_surprise_terms(rows, rows, log).sum(axis=-1), dtype, unit)
 
 
 def perplexity(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -140,7 +141,7 @@ def perplexity(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> A
     check_base(base)
     (rows,), dtype = _distributions(axis, p=p)
     # Whole numbers of bits are exact, so that two equally likely outcomes count as two.
-    return _rounded(np.exp2(_surprise_terms(rows, rows, 2).sum(axis=-1)), dtype)
+    return _rounded(np.exp2(_surprise_terms(rows, rows, np.log2).sum(axis=-1)), dtype)
 
 
 def binary_entropy(p: ArrayLike, *, base: float | None = None) -> Any:
@@ -185,9 +186,9 @@ def binary_entropy(p: ArrayLike, *, base: float | None = None) -> Any:
     array = as_floating("p", p)
     check_probabilities("p", array)
     heads = array.astype(working_dtype(array.dtype))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         of_tails = np.where(heads == 1, 0, (heads - 1) * np.log1p(-heads))
-    return _rounded((_surprise_terms(heads, heads) + of_tails) / check_base(base), array.dtype)
+    return _rounded(_surprise_terms(heads, heads) + of_tails, array.dtype, check_base(base))
 
 
 def conditional_entropy(
@@ -243,12 +244,12 @@ def conditional_entropy(
     others = table.copy()
     np.put_along_axis(others, largest_at, 0, axis=-1)
     rest = others.sum(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         of_largest = np.where(largest == 0, 0, largest * np.log1p(rest / largest))
         of_others = _surprise_terms(others, others / (largest + rest))
     of_others = np.where(others == 0, 0, of_others)
     of_rows = of_largest[..., 0] + of_others.sum(axis=-1)
-    return _rounded(of_rows.sum(axis=-1) / check_base(base), dtype)
+    return _rounded(of_rows.sum(axis=-1), dtype, check_base(base))
 
 
 def mutual_information(
@@ -282,8 +283,8 @@ def mutual_information(
 
     Notes
     -----
-    The divergence of the table from the product of its marginals, summed as in :func:`kl_divergence`.
-    When every entry is within a fraction s of independence, the rounding of the marginals alone costs
+    The divergence of the table from the product of its marginals, summed as in :func:`kl_divergence`,
+    with the probability of the row taken out of each term: the product itself would underflow. When every entry is within a fraction s of independence, the rounding of the marginals alone costs
     about eps/s.
 
     References
@@ -299,10 +300,12 @@ def mutual_information(
     table, dtype = _joint(joint, axis)
     of_rows = table.sum(axis=-1, keepdims=True)
     of_columns = np.ascontiguousarray(np.swapaxes(table, -1, -2)).sum(axis=-1)[..., np.newaxis, :]
-    # Dividing by the total gives both tables one sum, as the generalised divergence wants it.
-    independent = of_rows * (of_columns / of_rows.sum(axis=-2, keepdims=True))
-    terms = _divergence_terms(table, independent, independent - table)
-    return _rounded(terms.sum(axis=(-2, -1)) / check_base(base), dtype)
+    with np.errstate(all="ignore"):
+        # Dividing by the sums gives both one sum, as the generalised divergence wants it.
+        given_row = np.where(of_rows == 0, 0, table / of_rows)
+        unconditional = of_columns / of_columns.sum(axis=-1, keepdims=True)
+        terms = of_rows * _divergence_terms(given_row, unconditional)
+    return _rounded(terms.sum(axis=(-2, -1)), dtype, check_base(base))
 
 
 # Chapter 2: cross-entropy and divergence --------------------------------------------------------------
@@ -353,7 +356,8 @@ def cross_entropy(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     0.836988
     """
     (true, model), dtype = _distributions(axis, p=p, q=q)
-    return _rounded(_surprise_terms(true, model, base).sum(axis=-1), dtype)
+    log, unit = _logarithm(base)
+    return _rounded(_surprise_terms(true, model, log).sum(axis=-1), dtype, unit)
 
 
 def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -410,8 +414,7 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     2.0000e-18
     """
     (true, model), dtype = _distributions(axis, p=p, q=q)
-    terms = _divergence_terms(true, model, model - true)
-    return _rounded(terms.sum(axis=-1) / check_base(base), dtype)
+    return _rounded(_divergence_terms(true, model).sum(axis=-1), dtype, check_base(base))
 
 
 def binary_kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = None) -> Any:
@@ -457,10 +460,10 @@ def binary_kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = Non
     check_probabilities("q", second)
     dtype = np.result_type(first, second)
     true, model = first.astype(working_dtype(dtype)), second.astype(working_dtype(dtype))
-    heads = _divergence_terms(true, model, model - true)
+    heads = _divergence_terms(true, model)
     # 1 - p may round, the difference of the two coins does not: it is passed on, not recomputed.
     tails = _divergence_terms(1 - true, 1 - model, true - model)
-    return _rounded((heads + tails) / check_base(base), dtype)
+    return _rounded(heads + tails, dtype, check_base(base))
 
 
 def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -493,7 +496,7 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     Notes
     -----
     With ``s = (q - p) / (q + p)`` a term is ``(p + q)/4`` times ``(1-s) log(1-s) + (1+s) log(1+s)``, an
-    even function of s with a series of positive terms. At most 8 eps.
+    even function of s with a series of positive terms for small s. At most 8 eps.
 
     References
     ----------
@@ -509,20 +512,28 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     inf 1.0
     """
     (first, second), dtype = _distributions(axis, p=p, q=q)
-    return _rounded(_js_terms(first, second).sum(axis=-1) / check_base(base), dtype)
+    return _rounded(_js_terms(first, second).sum(axis=-1), dtype, check_base(base))
 
 
 # The terms of the sums --------------------------------------------------------------------------------
 
 
-def _surprise_terms(p: Array, q: Array, base: float | None = None) -> Array:
-    """Return ``-p log q`` with ``0 log 0 = 0``."""
+def _logarithm(base: float | None) -> tuple[np.ufunc, np.longdouble]:
+    """Return a logarithm, and what to divide it by to have it in this base."""
+    unit = check_base(base)
     # log2 and log10 are exact at whole powers, so that eight equally likely outcomes have 3 bits.
-    whole = {2: np.log2, 10: np.log10}
-    log, unit = (whole[base], 1.0) if base in whole else (np.log, check_base(base))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    if base == 2:
+        return np.log2, np.longdouble(1)
+    if base == 10:
+        return np.log10, np.longdouble(1)
+    return np.log, unit
+
+
+def _surprise_terms(p: Array, q: Array, log: np.ufunc = np.log) -> Array:
+    """Return ``-p log q`` with ``0 log 0 = 0``."""
+    with np.errstate(all="ignore"):
         # 0.0 - log(1) is 0.0; -log(1) would print as -0.0.
-        terms = p * (0.0 - log(q)) / unit
+        terms = p * (0.0 - log(q))
     return np.where((p == 0) & ~np.isnan(q), 0, terms)
 
 
@@ -535,15 +546,16 @@ _DIVERGENCE_SERIES = 1 / (2 * _POWERS.astype(np.longdouble) + 3)
 _JS_SERIES = 1 / ((_POWERS.astype(np.longdouble) + 1) * (2 * _POWERS + 1))
 
 
-def _divergence_terms(p: Array, q: Array, difference: Array) -> Array:
-    """Return ``p log(p/q) - p + q`` for ``difference = q - p``: never negative, never cancelling."""
+def _divergence_terms(p: Array, q: Array, difference: Array | None = None) -> Array:
+    """Return ``p log(p/q) - p + q``: never negative, never cancelling. ``difference`` is ``q - p``."""
     with np.errstate(all="ignore"):
+        difference = q - p if difference is None else difference
         s = difference / (p + q)
         terms = np.asarray(p * _log_ratio(p, q) + difference)
-    near = abs(s) <= _NEAR
-    s, d = s[near], difference[near]
-    # log(p/q) = -2 artanh(s) = -2 (s + s^3/3 + s^5/5 + ...), and the first power leaves s (q - p).
-    terms[near] = s * d - 2 * p[near] * s**3 * _polynomial(_DIVERGENCE_SERIES, s * s)
+        near = abs(s) <= _NEAR
+        s, d = s[near], difference[near]
+        # log(p/q) = -2 artanh(s) = -2 (s + s^3/3 + s^5/5 + ...), and the first power leaves s (q - p).
+        terms[near] = s * d - 2 * p[near] * s**3 * _polynomial(_DIVERGENCE_SERIES, s * s)
     return np.where(p == 0, q, terms)
 
 
@@ -551,12 +563,13 @@ def _js_terms(p: Array, q: Array) -> Array:
     """Return ``p log(p/m)/2 + q log(q/m)/2`` for ``m = (p + q)/2``."""
     with np.errstate(all="ignore"):
         s = (q - p) / (p + q)
-        shape = (1 - s) * np.log1p(-s) + (1 + s) * np.log1p(s)
-    near = abs(s) <= _NEAR
-    square = s[near] ** 2
-    shape[near] = square * _polynomial(_JS_SERIES, square)
-    shape[abs(s) == 1] = 2 * np.log(s.dtype.type(2))
-    return np.where((p == 0) & (q == 0), 0, (p + q) / 4 * shape)
+        # 1 - s and 1 + s, without the cancellation.
+        less, more = 2 * p / (p + q), 2 * q / (p + q)
+        shape = -_surprise_terms(less, less) - _surprise_terms(more, more)
+        near = abs(s) <= _NEAR
+        square = s[near] ** 2
+        shape[near] = square * _polynomial(_JS_SERIES, square)
+        return np.where((p == 0) & (q == 0), 0, (p + q) / 4 * shape)
 
 
 def _log_ratio(p: Array, q: Array) -> Array:
@@ -608,12 +621,15 @@ def _joint(joint: ArrayLike, axis: tuple[int, int]) -> tuple[Array, np.dtype[Any
             f"joint must be a table with an axis for each of the two variables, but its shape is "
             f"{array.shape}."
         )
-    axes = normalize_axis_tuple(axis, array.ndim, "axis")
+    axes = normal_axes(array, axis)
     check_distribution("joint", array, axes)
     table = np.moveaxis(array, axes, (-2, -1))
     return np.ascontiguousarray(table, dtype=working_dtype(array.dtype)), array.dtype
 
 
-def _rounded(result: Array, dtype: np.dtype[Any]) -> Any:
-    """Round once, from the dtype computed in to the dtype of the input."""
-    return np.asarray(result).astype(dtype)[()]
+def _rounded(result: Array, dtype: np.dtype[Any], unit: np.longdouble | float = 1) -> Any:
+    """Express in units of so many nats, and round once: from the dtype computed in to the input's."""
+    result = np.asarray(result)
+    # A result too small for its dtype rounds to 0 without a word; one too large overflows aloud.
+    with np.errstate(under="ignore"):
+        return (result / result.dtype.type(unit)).astype(dtype)[()]

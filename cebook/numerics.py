@@ -6,7 +6,11 @@ functions find a derivative without being told a formula, and ``check_gradient``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +47,7 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
     Raises
     ------
     TypeError
-        If ``actual`` does not hold real numbers.
+        If ``actual`` or ``exact`` does not hold real numbers.
     ValueError
         If the shapes differ.
 
@@ -82,16 +86,38 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
 
 
 def _one_ulp_error(actual: np.floating[Any], exact: Any) -> float:
-    nearest = actual.dtype.type(exact)
+    if not isinstance(exact, (Real, Decimal)):
+        raise TypeError(f"exact must hold real numbers, but one of them is {exact!r}.")
+    nearest = _nearest(actual.dtype, exact)
     if not (np.isfinite(actual) and np.isfinite(nearest)):
         same = actual == nearest or (np.isnan(actual) and np.isnan(nearest))
-        return 0.0 if same else float("inf")
-    # A longdouble passes through float in two pieces, so that no bit is lost on the way.
-    high = float(actual)
-    low = float(actual - actual.dtype.type(high))
-    number = type(exact)
-    difference = abs((exact - number(high)) - number(low))
-    return float(difference / number(float(np.spacing(abs(nearest)))))
+        return 0.0 if same else math.inf
+    if hasattr(exact, "as_integer_ratio"):
+        exact = Fraction(*exact.as_integer_ratio())
+    # Fractions and mpf both take whole numbers without rounding, however long.
+    top, bottom = actual.as_integer_ratio()
+    ulp_top, ulp_bottom = _ulp(nearest, exact).as_integer_ratio()
+    try:
+        return float(abs(exact * bottom - top) * ulp_bottom / (bottom * ulp_top))
+    except OverflowError:
+        return math.inf
+
+
+def _nearest(dtype: np.dtype[Any], exact: Any) -> Any:
+    try:
+        with np.errstate(all="ignore"):
+            return dtype.type(exact)
+    except OverflowError:
+        return dtype.type(math.inf if exact > 0 else -math.inf)
+
+
+def _ulp(nearest: Any, exact: Any) -> Any:
+    """Return the gap at ``exact``, which just under a power of two is that of the numbers below."""
+    size = abs(nearest)
+    top, bottom = size.as_integer_ratio()
+    if abs(exact) * bottom < top:
+        return size - np.nextafter(size, size.dtype.type(0))
+    return np.spacing(size)
 
 
 def finite_difference_gradient(
@@ -135,11 +161,11 @@ def finite_difference_gradient(
     True
     """
     point = as_floating("x", x).astype(np.float64)
-    relative_step = np.cbrt(np.finfo(np.float64).eps) if step is None else step
+    relative_step = float(np.cbrt(np.finfo(np.float64).eps)) if step is None else step
     gradient = np.empty_like(point)
     for index in np.ndindex(point.shape):
         forward, backward = point.copy(), point.copy()
-        h = relative_step * max(1.0, abs(point[index]))
+        h = relative_step * max(1.0, float(abs(point[index])))
         forward[index] += h
         backward[index] -= h
         # Divide by the step that was really taken: x + h is rounded.
@@ -267,10 +293,12 @@ def check_gradient(
     claimed = as_floating("gradient", gradient)
     check_same_shape(gradient=claimed, x=point)
     numeric = finite_difference_gradient(function, point)
-    largest = max(np.max(np.abs(claimed), initial=0), np.max(np.abs(numeric), initial=0))
+    # The maximum of NumPy, unlike Python's, does not lose a nan.
+    largest = np.max(np.abs([claimed, numeric]), initial=0)
     if largest == 0:
         return 0.0
-    difference = np.abs(claimed - numeric) / largest
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(claimed - numeric) / largest
     worst = np.unravel_index(np.argmax(difference), difference.shape)
     if not difference[worst] <= tolerance:
         flipped = (np.abs(claimed + numeric) / largest <= tolerance).all()

@@ -18,10 +18,11 @@ import os
 import posixpath
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from docutils import nodes
@@ -100,7 +101,7 @@ CONTENT_REPAIRS = {
 class Templates(BuiltinTemplateLoader):
     """Sphinx's templates, with the theme's markup repaired before a page is written."""
 
-    used: set[str] = set()
+    used: ClassVar[set[str]] = set()
 
     def render(self, template: str, context: dict[str, Any]) -> str:
         page = super().render(template, context)
@@ -132,10 +133,13 @@ def share_html_visitors(app: Sphinx) -> None:
 
 
 def make_ids_unique(app: Sphinx, doctree: nodes.document) -> None:
-    """Replace the one id that sphinx-exercise gives to the content of every exercise."""
-    for section in doctree.findall(nodes.section):
-        if section["ids"] in (["exercise-content"], ["solution-content"]) and section.parent:
-            section["ids"] = [f"{section.parent['label']}-content"]
+    """Number the ids that sphinx-exercise and sphinx-proof give to every box of a page."""
+    seen: Counter[str] = Counter()
+    for node in doctree.findall(nodes.Element):
+        for place, name in enumerate(node.get("ids", [])):
+            seen[name] += 1
+            if seen[name] > 1:
+                node["ids"][place] = f"{name}-{seen[name]}"
 
 
 def inline_svg(svg: str, alt: str, prefix: str) -> str:
@@ -250,9 +254,7 @@ def rebase(page: str, folder: str) -> str:
 def write_root_pages(out: Path, base_url: str) -> None:
     """Write the landing page at the root, and the 404 page for any depth below it."""
     landing = (out / f"{LANDING}.html").read_text(encoding="utf-8")
-    (out / "index.html").write_text(
-        rebase(landing, posixpath.dirname(LANDING)), encoding="utf-8"
-    )
+    (out / "index.html").write_text(rebase(landing, posixpath.dirname(LANDING)), encoding="utf-8")
     missing = out / "404.html"
     # A host serves it in place of any address, so only absolute links lead anywhere.
     missing.write_text(
@@ -351,7 +353,8 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.name != "html":
         return
     out = Path(app.outdir)
-    for reason in REPAIRS.keys() - Templates.used:
+    # Where nothing has changed no page is written, and none can be found wanting.
+    for reason in sorted(REPAIRS.keys() - Templates.used) if Templates.used else ():
         logger.warning("a repair of the theme found nothing to mend: %s", reason)
     copy_mathjax(out / "_static")
     prune_static(out / "_static")

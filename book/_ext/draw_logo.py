@@ -67,9 +67,7 @@ def card() -> bytes:
         axes.set(xlim=(0, 1), ylim=(0, TOP))
         figure.text(0.07, 0.60, "From Entropy", color=CHALK, fontsize=56)
         figure.text(0.07, 0.44, "to Softmax Loss", color=CHALK, fontsize=56)
-        figure.text(
-            0.07, 0.27, "derived, checked by code, never NaN", color="#aeb6c1", fontsize=25
-        )
+        figure.text(0.07, 0.27, "derived, checked by code, never NaN", color="#aeb6c1", fontsize=25)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", facecolor=NIGHT)
         plt.close(figure)

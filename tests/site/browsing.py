@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+from urllib.request import urlopen
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
 
@@ -56,6 +58,17 @@ def launch(chromium: str) -> Iterator[Browser]:
         browser.close()
 
 
+@cache
+def compressed_size(url: str) -> int:
+    """Return the size of a file as a host would send it: compressed, where that helps.
+
+    It is fetched again, since the browser does not always keep what a page has consumed.
+    """
+    with urlopen(url) as answer:
+        content = answer.read()
+    return min(len(content), len(gzip.compress(content, 6)))
+
+
 @dataclass
 class Visit:
     """A page that is open, and what happened while it loaded."""
@@ -69,15 +82,16 @@ class Visit:
     requested: list[str] = field(default_factory=list)
 
     def weight(self) -> dict[str, int]:
-        """Return the bytes that each file would take on the way, compressed by gzip."""
-        sizes = {}
-        for response in self.responses:
-            body = response.body()
-            sizes[response.url] = min(len(body), len(gzip.compress(body, 6)))
-        return sizes
+        """Return the bytes that each file takes on the way."""
+        answered = {r.url for r in self.responses if r.ok and r.url.startswith(self.base)}
+        return {url: compressed_size(url) for url in answered}
 
     def record(self) -> None:
         """Listen to the page from now on."""
+
+        # Playwright marks its listeners, which it cannot do to the methods of a list.
+        def keep(response: Response) -> None:
+            self.responses.append(response)
 
         def note(message: ConsoleMessage) -> None:
             # The one message that is meant: a page that is missing has the status 404.
@@ -85,7 +99,7 @@ class Visit:
                 self.messages.append(f"{message.type}: {message.text}")
 
         self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("response", lambda response: self.responses.append(response))
+        self.page.on("response", keep)
         self.page.on("requestfailed", lambda request: self.failed.append(request.url))
         self.page.on("console", note)
         self.page.on("pageerror", lambda error: self.messages.append(f"error: {error}"))
@@ -99,9 +113,11 @@ def visit(browser: Browser, address: str, base: str, **options: Any) -> Iterator
     try:
         opened = Visit(context.new_page(), address, base)
         opened.record()
-        opened.page.goto(address, wait_until="networkidle")
         if options.get("java_script_enabled", True):
+            opened.page.goto(address, wait_until="networkidle")
             opened.page.evaluate(SETTLED)
+        else:
+            opened.page.goto(address)
         yield opened
     finally:
         context.close()

@@ -24,11 +24,12 @@ OVERFLOW = """() => {
             (e) => e.getBoundingClientRect().right > root.clientWidth + 1);
         found.push(`page is ${root.scrollWidth} px wide: ${wide.at(-1)?.outerHTML.slice(0, 120)}`);
     }
-    for (const math of document.querySelectorAll("span.math")) {
-        const box = math.closest("p, li, td, th, dd, dt, figcaption, div");
+    // The theme hides what does not fit of a formula within a line.
+    for (const formula of document.querySelectorAll("span.math > mjx-container")) {
+        const box = formula.closest("p, li, td, th, dd, dt, figcaption, div");
         if (box.closest(".pst-scrollable-table-container")) continue;
-        if (math.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
-            found.push(`formula is cut off: ${math.textContent.slice(0, 80)}`);
+        if (formula.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
+            found.push(`formula is cut off: ${formula.textContent.slice(0, 80)}`);
     }
     return found;
 }"""
@@ -164,7 +165,9 @@ def axe(page: Page, rules: list[str] | None = None) -> list[str]:
     if rules:
         options["runOnly"] = rules
     violations = Axe().run(page, options=options).response["violations"]
-    return [f"axe {v['id']}: {v['help']}: {n['html'][:120]}" for v in violations for n in v["nodes"]]
+    return [
+        f"axe {v['id']}: {v['help']}: {n['html'][:120]}" for v in violations for n in v["nodes"]
+    ]
 
 
 def resize(page: Page, width: int) -> None:
@@ -190,8 +193,8 @@ PAGE_CHECKS: tuple[Callable[[Visit], list[str]], ...] = (
 def readable_without_scripts(browser: Browser, address: str, base: str) -> list[str]:
     """Open a page with scripts switched off: its text must be there, and in colours."""
     with visit(browser, address, base, java_script_enabled=False) as seen:
-        article = seen.page.locator("article")
-        if not article.is_visible() or len(article.inner_text().split()) < 5:
+        main = seen.page.locator("main")
+        if not main.is_visible() or len(main.inner_text().split()) < 5:
             return ["without scripts no text is visible"]
         # A colour of the theme is lost where neither of its two modes applies.
         mode = seen.page.locator("html").get_attribute("data-theme")

@@ -54,9 +54,7 @@ def serve(site: Path, built_base: str) -> Iterator[str]:
     """Serve a site on a free port, and give the address of the server."""
     # The longest first, since a site built for the root of a host has the base path "/".
     bases = tuple(sorted({BASE, SLOW_BASE, built_base}, key=len, reverse=True))
-    with ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, site=site, bases=bases)
-    ) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, site=site, bases=bases)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
