@@ -115,7 +115,8 @@ def check_distribution(name: str, array: Array, axes: tuple[int, ...]) -> None:
         where = np.argwhere(negative)[0]
         raise ValueError(
             f"{name} must be a probability distribution, but {_entry(name, array, where)} is negative. "
-            f"If {name} holds logits, apply softmax first; if log-probabilities, apply np.exp."
+            f"If {name} holds logits, apply softmax first; if log-probabilities, np.exp; if samples, "
+            f"estimate their distribution."
         )
     tolerance = sum_tolerance(array, axes)
     totals = _totals(array, axes)
@@ -182,4 +183,6 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
         return "Are these percentages? Divide by 100."
     if array.size and (array == np.floor(array)).all():
         return f"Are these counts? Divide by {name}.sum(axis, keepdims=True)."
+    if 0.5 < array.sum(axis=axes, dtype=np.float64).max() < 2:
+        return f"Is an entry mistyped or missing? If only the scale is off, divide {name} by its sum."
     return "Are these samples, scores or a density on a grid? Only a normalised vector has an answer."

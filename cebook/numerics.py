@@ -297,11 +297,11 @@ def check_gradient(
     largest = np.max(np.abs([claimed, numeric]), initial=0)
     if largest == 0:
         return 0.0
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # inf / inf is nan, which is no agreement either.
         difference = np.abs(claimed - numeric) / largest
+        flipped = (np.abs(claimed + numeric) / largest <= tolerance).all()
     worst = np.unravel_index(np.argmax(difference), difference.shape)
     if not difference[worst] <= tolerance:
-        flipped = (np.abs(claimed + numeric) / largest <= tolerance).all()
         problem = "is the right one with the wrong sign" if flipped else "is wrong"
         index = ", ".join(str(int(i)) for i in worst)
         raise AssertionError(

@@ -119,6 +119,9 @@ def set_addresses(app: Sphinx, config: Config) -> None:
     if repository := os.environ.get("REPOSITORY_URL"):
         config.html_theme_options["repository_url"] = repository.rstrip("/")
         config.html_theme_options["use_repository_button"] = True
+        # The theme knows the hosts themselves, but not installations of the same software.
+        provider = "github" if "github" in urlsplit(repository).netloc else "gitlab"
+        config.html_theme_options["repository_provider"] = provider
 
 
 def share_html_visitors(app: Sphinx) -> None:
@@ -225,10 +228,10 @@ def extra_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         "<h1>This page does not exist</h1>\n"
         "<p>Its probability was small, and so your surprise is large: "
         "&minus;log&nbsp;0, if you typed the address yourself.</p>\n"
-        f'<p>Start again at the <a href="{LANDING}.html">beginning</a>, '
+        '<p>Start again at the <a href="index.html">beginning</a>, '
         'or <a href="search.html">search the book</a>.</p>\n'
     )
-    yield "404", {"title": "Page not found", "body": body}, "page.html"
+    yield "404", {"title": "Page not found", "body": body, "pageurl": None}, "page.html"
 
 
 def rebase(page: str, folder: str) -> str:

@@ -23,6 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once more, at the end, what was not looked at."""
     if not find_chromium():
         terminalreporter.write_line(f"\nWARNING: {MISSING_BROWSER}", red=True, bold=True)
 
@@ -44,6 +45,8 @@ def server(site: Path) -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     chromium = find_chromium()
     if chromium is None:
-        (pytest.fail if browser_required() else pytest.skip)(MISSING_BROWSER)
+        if browser_required():
+            pytest.fail(MISSING_BROWSER, pytrace=False)
+        pytest.skip(MISSING_BROWSER)
     with launch(chromium) as browser:
         yield browser

@@ -102,7 +102,7 @@ PAGE_DEFECTS: dict[str, tuple[Check, tuple[str, str], str]] = {
     ),
     "long formula": (
         page_checks.overflow,
-        body(rf'<p><span class="math">\({"x+" * 40}x\)</span></p>'),
+        body(rf'<p><span class="math" style="overflow:hidden">\({"x+" * 40}x\)</span></p>'),
         "cut off",
     ),
     "pale text": (
