@@ -54,8 +54,9 @@ def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 def normalise(notebook: NotebookNode) -> None:
     """Drop what an editor, a clock or a Python version leaves behind."""
+    of_the_page = {key: notebook.metadata[key] for key in ("myst",) if key in notebook.metadata}
     notebook.metadata = NotebookNode(
-        kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python")
+        kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"), **of_the_page
     )
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

@@ -1,8 +1,8 @@
 """The checks at the door: every public function asks here whether its input has an answer.
 
-Nothing is clipped, dropped or broadcast. What cannot be computed raises ``ValueError`` (the values or
-the shape are wrong) or ``TypeError`` (the kind of thing is wrong), and the message names the argument,
-what came, what was expected and the likely mistake.
+Nothing is clipped, dropped or broadcast. What cannot be computed raises ``ValueError`` (the values
+or the shape are wrong) or ``TypeError`` (the kind of thing is wrong), and the message names the
+argument, what came, what was expected and the likely mistake.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def as_floating(name: str, value: ArrayLike) -> Array:
     if array.dtype.kind in "biu":
         return array.astype(np.float64)
     raise TypeError(
-        f"{name} must hold real numbers (float16, float32, float64 or longdouble; integers and bools "
-        f"become float64), but its dtype is {array.dtype}. {_dtype_hint(array.dtype)}"
+        f"{name} must hold real numbers (float16, float32, float64 or longdouble; integers and "
+        f"bools become float64), but its dtype is {array.dtype}. {_dtype_hint(array.dtype)}"
     )
 
 
@@ -47,7 +47,7 @@ def _dtype_hint(dtype: np.dtype[Any]) -> str:
     if dtype.kind == "c":
         return "If its imaginary part is zero, pass its .real."
     if dtype.kind == "O":
-        return "Object arrays come from None, mixed types or exact numbers: convert with .astype(float)."
+        return "Object arrays come from None, mixed types or exact numbers: use .astype(float)."
     return "Convert it with .astype(np.float32) first."
 
 
@@ -57,8 +57,8 @@ def check_same_shape(**arrays: Array) -> None:
     if a.shape != b.shape:
         raise ValueError(
             f"{first} and {second} must have the same shape, but {first} has shape {a.shape} and "
-            f"{second} has shape {b.shape}. Nothing is broadcast here, because a forgotten axis would "
-            f"go unnoticed: if you mean it, use np.broadcast_to first."
+            f"{second} has shape {b.shape}. Nothing is broadcast here, because a forgotten axis "
+            f"would go unnoticed: if you mean it, use np.broadcast_to first."
         )
 
 
@@ -81,8 +81,8 @@ def reduced_axes(name: str, array: Array, axis: Axis) -> tuple[int, ...]:
     """Return the axes to reduce over, in range and non-negative; ``None`` means all of them."""
     if array.ndim == 0:
         raise ValueError(
-            f"{name} must have at least one axis to sum over, but it is the single number {array[()]}. "
-            f"For the two-outcome case use binary_entropy or binary_kl_divergence."
+            f"{name} must have at least one axis to sum over, but it is the single number "
+            f"{array[()]}. For the two-outcome case use binary_entropy or binary_kl_divergence."
         )
     if axis is None:
         return tuple(range(array.ndim))
@@ -109,14 +109,14 @@ def check_probabilities(name: str, array: Array) -> None:
 
 
 def check_distribution(name: str, array: Array, axes: tuple[int, ...]) -> None:
-    """Raise unless ``array`` is non-negative and sums to 1 over ``axes``; rows with nan are let be."""
+    """Raise unless ``array`` is non-negative and sums to 1 over ``axes``; let rows with nan be."""
     negative = array < 0
     if negative.any():
         where = np.argwhere(negative)[0]
         raise ValueError(
-            f"{name} must be a probability distribution, but {_entry(name, array, where)} is negative. "
-            f"If {name} holds logits, apply softmax first; if log-probabilities, np.exp; if samples, "
-            f"estimate their distribution."
+            f"{name} must be a probability distribution, but {_entry(name, array, where)} is "
+            f"negative. If {name} holds logits, apply softmax first; if log-probabilities, np.exp; "
+            f"if samples, estimate their distribution."
         )
     tolerance = sum_tolerance(array, axes)
     totals = _totals(array, axes)
@@ -134,9 +134,9 @@ def check_distribution(name: str, array: Array, axes: tuple[int, ...]) -> None:
 def sum_tolerance(array: Array, axes: tuple[int, ...]) -> float:
     """Return how far from 1 a sum may be: ``max(sqrt(eps), n eps)`` for n outcomes, at most 0.1.
 
-    The square root is the slack that NumPy's own ``Generator.choice`` gives its probabilities; n eps
-    covers distributions that were normalised by a sum carrying one rounding error for each outcome.
-    Without the cap, a row of zeros in float16 would pass from 1024 outcomes on.
+    The square root is the slack that NumPy's own ``Generator.choice`` gives its probabilities; n
+    eps covers distributions that were normalised by a sum carrying one rounding error for each
+    outcome. Without the cap, a row of zeros in float16 would pass from 1024 outcomes on.
     """
     eps = float(np.finfo(array.dtype).eps)
     outcomes = int(math.prod(array.shape[axis] for axis in axes))
@@ -169,11 +169,11 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
         return bool((error <= sum_tolerance(array, over)).all())
 
     if any(array.shape[axis] == 0 for axis in axes):
-        return "There are no outcomes along it: an empty batch is fine, an empty distribution is not."
+        return "There are no outcomes: an empty batch is fine, an empty distribution is not."
     for other in range(array.ndim):
         if (other,) != axes and sums_to(1, (other,)):
             if name == "joint":
-                return f"It does sum to 1 over axis {other}: is it conditional on the other variable?"
+                return f"It does sum to 1 over axis {other}: is it conditional on the other one?"
             return f"It does sum to 1 over axis {other}: did you mean axis={other}?"
     if array.ndim > len(axes) and sums_to(1, tuple(range(array.ndim))):
         if name == "joint":
@@ -183,6 +183,10 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
         return "Are these percentages? Divide by 100."
     if array.size and (array == np.floor(array)).all():
         return f"Are these counts? Divide by {name}.sum(axis, keepdims=True)."
-    if 0.5 < array.sum(axis=axes, dtype=np.float64).max() < 2:
-        return f"Is an entry mistyped or missing? If only the scale is off, divide {name} by its sum."
-    return "Are these samples, scores or a density on a grid? Only a normalised vector has an answer."
+    if 0.5 < _totals(array, axes).max() < 2:
+        return (
+            f"Is an entry mistyped or missing? If only the scale is off, divide {name} by its sum."
+        )
+    return (
+        "Are these samples, scores or a density on a grid? Only a normalised vector has an answer."
+    )

@@ -1,9 +1,9 @@
-"""The book's plotting style and its recurring figures. Needs matplotlib, the rest of cebook does not.
+"""The book's plotting style and its recurring figures: the one module that needs matplotlib.
 
-Figures are small, so that on a telephone they keep their type size, and are stored as SVG. Text and axes
-are drawn in one ink, which the site turns into the colour of the page's own text; the four series colours
-are those of Okabe and Ito that keep a contrast of 3 to 1 on white and on black, and each comes with a
-dash pattern of its own, for readers and printers without colour.
+Figures are small, so that on a telephone they keep their type size, and are stored as SVG. Text and
+axes are drawn in one ink, which the site turns into the colour of the page's own text; the four
+series colours are those of Okabe and Ito that keep a contrast of 3 to 1 on white and on black, and
+each comes with a dash pattern of its own, for readers and printers without colour.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def use_book_style() -> None:
             # A stored figure must come out byte for byte the same when it is drawn again.
             "svg.hashsalt": "cebook",
             **dict.fromkeys(
-                ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+                ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"),
+                INK,
             ),
         }
     )
@@ -73,7 +74,7 @@ def use_book_style() -> None:
 def plot_distributions(
     axes: Axes, distributions: Mapping[str, ArrayLike], outcomes: Sequence[str] | None = None
 ) -> None:
-    """Draw distributions over the same outcomes as groups of bars, told apart by colour and hatching.
+    """Draw distributions over the same outcomes as groups of bars, by colour and hatching.
 
     Parameters
     ----------
@@ -118,7 +119,9 @@ def plot_distributions(
             edgecolor=_COLOURS[i],
             hatch=_HATCHES[i],
         )
-    axes.set_xticks(positions, outcomes if outcomes is not None else [str(k + 1) for k in positions])
+    axes.set_xticks(
+        positions, outcomes if outcomes is not None else [str(k + 1) for k in positions]
+    )
     axes.set_ylabel("probability")
     if len(arrays) > 1:
         axes.legend()
@@ -128,5 +131,7 @@ def _matplotlib() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise ImportError("cebook.figures needs matplotlib: pip install 'cebook[figures]'") from None
+        raise ImportError(
+            "cebook.figures needs matplotlib: pip install 'cebook[figures]'"
+        ) from None
     return matplotlib

@@ -1,7 +1,8 @@
 """Part I in code: entropy, cross-entropy, divergence, and what a table of two variables shares.
 
-A distribution is an array that is non-negative and sums to 1 over ``axis``. Results are in nats unless
-``base`` is given. All sums here have terms of one sign, so nothing cancels and nothing goes negative.
+A distribution is an array that is non-negative and sums to 1 over ``axis``. Results are in nats
+unless ``base`` is given. All sums here have terms of one sign, so nothing cancels and nothing goes
+negative.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-# Chapter 1: entropy -----------------------------------------------------------------------------------
+# Chapter 1: entropy -------------------------------------------------------------------------------
 
 
 def entropy(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -53,14 +54,16 @@ def entropy(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
     p : array_like, shape (..., K, ...)
         Probabilities: non-negative, summing to 1 over ``axis``.
     axis : int, tuple of ints or None
-        The axis of the outcomes. A tuple or None (all axes) makes one joint distribution of several.
+        The axis of the outcomes. A tuple or None (all axes) makes one joint distribution of
+        several.
     base : float, optional
         Base of the logarithm: 2 for bits, None for nats.
 
     Returns
     -------
     ndarray or scalar, dtype and shape of ``p`` without ``axis``
-        Between 0 and log K. A row that holds nan gives nan.
+        Between 0 and log K, up to the rounding of a sum that is not exactly 1. A row that holds nan
+        gives nan.
 
     Raises
     ------
@@ -71,8 +74,8 @@ def entropy(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
 
     Notes
     -----
-    Every term is non-negative, so the relative error of the sum is that of its terms: at most 4 eps.
-    The gradient with respect to p is ``-log p - 1``.
+    Every term is non-negative, so the relative error of the sum is that of its terms: at most 4
+    eps. The gradient with respect to p is ``-log p - 1``.
 
     References
     ----------
@@ -108,7 +111,8 @@ def perplexity(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> A
     axis : int, tuple of ints or None
         The axis of the outcomes.
     base : float, optional
-        The base of the exponent and of the entropy in it. The two cancel: it does not change the result.
+        The base of the exponent and of the entropy in it. The two cancel: it does not change the
+        result.
 
     Returns
     -------
@@ -127,8 +131,8 @@ def perplexity(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> A
 
     References
     ----------
-    Jelinek, Mercer, Bahl, Baker, *Perplexity, a measure of the difficulty of speech recognition tasks*,
-    J. Acoust. Soc. Am. 62, 1977, doi 10.1121/1.2016299.
+    Jelinek, Mercer, Bahl, Baker, *Perplexity, a measure of the difficulty of speech recognition
+    tasks*, J. Acoust. Soc. Am. 62, 1977, doi 10.1121/1.2016299.
 
     Examples
     --------
@@ -170,8 +174,8 @@ def binary_entropy(p: ArrayLike, *, base: float | None = None) -> Any:
 
     Notes
     -----
-    ``log1p(-p)`` keeps the second term when p is so small that ``1 - p`` rounds to 1. At most 4 eps.
-    The gradient is ``log(1 - p) - log(p)``.
+    ``log1p(-p)`` keeps the second term when p is so small that ``1 - p`` rounds to 1. At most 4
+    eps. The gradient is ``log(1 - p) - log(p)``.
 
     Examples
     --------
@@ -203,7 +207,8 @@ def conditional_entropy(
     joint : array_like, shape (..., X, Y)
         The joint probabilities: non-negative, summing to 1 over both axes together.
     axis : pair of ints
-        The axis of the variable that is known, then the axis of the other. ``(-1, -2)`` gives H(X|Y).
+        The axis of the variable that is known, then the axis of the other. ``(-1, -2)`` gives
+        H(X|Y).
     base : float, optional
         Base of the logarithm: 2 for bits, None for nats.
 
@@ -220,9 +225,9 @@ def conditional_entropy(
 
     Notes
     -----
-    The difference of two entropies cancels when X nearly decides Y. Here every term is non-negative, and
-    the largest entry of a row, whose ratio to the row may round to 1, goes through
-    ``log1p(others / largest)``. At most 4 eps.
+    The difference of two entropies cancels when X nearly decides Y. Here every term is
+    non-negative, and the largest entry of a row, whose ratio to the row may round to 1, goes
+    through ``log1p(others / largest)``. At most 4 eps.
 
     References
     ----------
@@ -262,8 +267,8 @@ def mutual_information(
     Parameters
     ----------
     joint : array_like, shape (..., X, Y)
-        The joint probabilities: non-negative, summing to 1 over both axes together. The marginals are
-        taken from it, so that they cannot contradict it.
+        The joint probabilities: non-negative, summing to 1 over both axes together. The marginals
+        are taken from it, so that they cannot contradict it.
     axis : pair of ints
         The axes of the two variables.
     base : float, optional
@@ -283,9 +288,10 @@ def mutual_information(
 
     Notes
     -----
-    The divergence of the table from the product of its marginals, summed as in :func:`kl_divergence`,
-    with the probability of the row taken out of each term: the product itself would underflow. When every entry is within a fraction s of independence, the rounding of the marginals alone costs
-    about eps/s.
+    The divergence of the table from the product of its marginals, summed as in
+    :func:`kl_divergence`, with the probability of the row taken out of each term: the product
+    itself would underflow. When every entry is within a fraction s of independence, the rounding of
+    the marginals alone costs about eps/s.
 
     References
     ----------
@@ -308,7 +314,7 @@ def mutual_information(
     return _rounded(terms.sum(axis=(-2, -1)), dtype, check_base(base))
 
 
-# Chapter 2: cross-entropy and divergence --------------------------------------------------------------
+# Chapter 2: cross-entropy and divergence ----------------------------------------------------------
 
 
 def cross_entropy(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -341,8 +347,8 @@ def cross_entropy(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
 
     Notes
     -----
-    Every term is non-negative: at most 4 eps. The gradient with respect to q is ``-p / q``. If q comes
-    from a softmax, do not come here with it: the digits are lost by then.
+    Every term is non-negative: at most 4 eps. The gradient with respect to q is ``-p / q``. If q
+    comes from a softmax, do not come here with it: the digits are lost by then.
 
     Examples
     --------
@@ -392,10 +398,10 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
 
     Notes
     -----
-    The terms of the familiar sum have both signs and nearly cancel when q is close to p. Those of the
-    generalised sum are non-negative, and for ``p/2 <= q <= 2p`` each comes from a series without
-    cancellation. At most 8 eps off the generalised sum of the numbers given. The gradient with respect
-    to q is ``-p/q`` on the simplex.
+    The terms of the familiar sum have both signs and nearly cancel when q is close to p. Those of
+    the generalised sum are non-negative, and for ``p/2 <= q <= 2p`` each comes from a series
+    without cancellation. At most 8 eps off the generalised sum of the numbers given. The gradient
+    with respect to q is ``-p/q`` on the simplex.
 
     References
     ----------
@@ -445,8 +451,8 @@ def binary_kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = Non
 
     Notes
     -----
-    The two halves are terms of the generalised divergence, as in :func:`kl_divergence`: at most 8 eps.
-    The gradient with respect to q is ``(q - p) / (q (1 - q))``.
+    The two halves are terms of the generalised divergence, as in :func:`kl_divergence`: at most 8
+    eps. The gradient with respect to q is ``(q - p) / (q (1 - q))``.
 
     Examples
     --------
@@ -495,8 +501,9 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
 
     Notes
     -----
-    With ``s = (q - p) / (q + p)`` a term is ``(p + q)/4`` times ``(1-s) log(1-s) + (1+s) log(1+s)``, an
-    even function of s with a series of positive terms for small s. At most 8 eps.
+    With ``s = (q - p) / (q + p)`` a term is ``(p + q)/4`` times
+    ``(1-s) log(1-s) + (1+s) log(1+s)``, an even function of s with a series of positive terms for
+    small s. At most 8 eps.
 
     References
     ----------
@@ -508,14 +515,15 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     Where the supports do not overlap, KL is infinite and Jensen-Shannon is one bit.
 
     >>> import cebook as ce
-    >>> print(ce.kl_divergence([1.0, 0.0], [0.0, 1.0]), ce.js_divergence([1.0, 0.0], [0.0, 1.0], base=2))
+    >>> p, q = [1.0, 0.0], [0.0, 1.0]
+    >>> print(ce.kl_divergence(p, q), ce.js_divergence(p, q, base=2))
     inf 1.0
     """
     (first, second), dtype = _distributions(axis, p=p, q=q)
     return _rounded(_js_terms(first, second).sum(axis=-1), dtype, check_base(base))
 
 
-# The terms of the sums --------------------------------------------------------------------------------
+# The terms of the sums ----------------------------------------------------------------------------
 
 
 def _logarithm(base: float | None) -> tuple[np.ufunc, np.longdouble]:
@@ -537,9 +545,9 @@ def _surprise_terms(p: Array, q: Array, log: np.ufunc = np.log) -> Array:
     return np.where((p == 0) & ~np.isnan(q), 0, terms)
 
 
-# The series below are in s = (q - p)/(q + p), and |s| <= 1/3 says that p and q are within a factor of 2:
-# there q - p is exact. Outside, the closed forms lose under 3 bits. Twenty powers of s^2 <= 1/9 go beyond
-# the precision of an 80-bit longdouble.
+# The series below are in s = (q - p)/(q + p), and |s| <= 1/3 says that p and q are within a factor
+# of 2: there q - p is exact. Outside, the closed forms lose under 3 bits. Twenty powers of s^2
+# up to 1/9 go beyond the precision of an 80-bit longdouble.
 _NEAR = 1 / 3
 _POWERS = np.arange(20)
 _DIVERGENCE_SERIES = 1 / (2 * _POWERS.astype(np.longdouble) + 3)
@@ -547,14 +555,14 @@ _JS_SERIES = 1 / ((_POWERS.astype(np.longdouble) + 1) * (2 * _POWERS + 1))
 
 
 def _divergence_terms(p: Array, q: Array, difference: Array | None = None) -> Array:
-    """Return ``p log(p/q) - p + q``: never negative, never cancelling. ``difference`` is ``q - p``."""
+    """Return ``p log(p/q) - p + q``: never negative, never cancelling; ``difference`` is q - p."""
     with np.errstate(all="ignore"):
         difference = q - p if difference is None else difference
         s = difference / (p + q)
         terms = np.asarray(p * _log_ratio(p, q) + difference)
         near = abs(s) <= _NEAR
         s, d = s[near], difference[near]
-        # log(p/q) = -2 artanh(s) = -2 (s + s^3/3 + s^5/5 + ...), and the first power leaves s (q - p).
+        # log(p/q) = -2 artanh(s) = -2 (s + s^3/3 + s^5/5 + ...), and the first power leaves s d.
         terms[near] = s * d - 2 * p[near] * s**3 * _polynomial(_DIVERGENCE_SERIES, s * s)
     return np.where(p == 0, q, terms)
 
@@ -588,11 +596,11 @@ def _polynomial(coefficients: Array, x: Array) -> Array:
     return total
 
 
-# In and out -------------------------------------------------------------------------------------------
+# In and out ---------------------------------------------------------------------------------------
 
 
 def _distributions(axis: Axis, **named: ArrayLike) -> tuple[list[Array], np.dtype[Any]]:
-    """Check the named distributions; return each with its outcomes last, and the dtype of the result."""
+    """Check the named distributions; return each with its outcomes last, and the result's dtype."""
     arrays = {name: as_floating(name, value) for name, value in named.items()}
     if len(arrays) == 2:
         check_same_shape(**arrays)
@@ -604,7 +612,7 @@ def _distributions(axis: Axis, **named: ArrayLike) -> tuple[list[Array], np.dtyp
         outcomes_last = np.moveaxis(array, axes, range(-len(axes), 0))
         kept = outcomes_last.shape[: array.ndim - len(axes)]
         outcomes = math.prod(outcomes_last.shape[len(kept) :])
-        # NumPy sums in pairs only along contiguous memory; elsewhere the error grows with the length.
+        # NumPy sums in pairs only along contiguous memory; else the error grows with the length.
         rows.append(
             np.ascontiguousarray(outcomes_last.reshape(*kept, outcomes), dtype=working_dtype(dtype))
         )
@@ -628,7 +636,7 @@ def _joint(joint: ArrayLike, axis: tuple[int, int]) -> tuple[Array, np.dtype[Any
 
 
 def _rounded(result: Array, dtype: np.dtype[Any], unit: np.longdouble | float = 1) -> Any:
-    """Express in units of so many nats, and round once: from the dtype computed in to the input's."""
+    """Express in units of so many nats, and round once, to the dtype of the input."""
     result = np.asarray(result)
     # A result too small for its dtype rounds to 0 without a word; one too large overflows aloud.
     with np.errstate(under="ignore"):

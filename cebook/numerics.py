@@ -1,7 +1,7 @@
 """How wrong is a number, and is this really the gradient: the tools behind every check in the book.
 
-``ulp_error`` measures a result against the exact answer in units of its last place. The two gradient
-functions find a derivative without being told a formula, and ``check_gradient`` compares.
+``ulp_error`` measures a result against the exact answer in units of its last place. The two
+gradient functions find a derivative without being told a formula, and ``check_gradient`` compares.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
 
     .. math:: \frac{|\text{actual} - \text{exact}|}{\mathrm{ulp}(\text{exact})},
 
-    where an **ulp** is the gap between neighbouring numbers of the dtype of ``actual`` at ``exact``. The
-    best a correctly rounded result can do is 0.5.
+    where an **ulp** is the gap between neighbouring numbers of the dtype of ``actual`` at
+    ``exact``. The best a correctly rounded result can do is 0.5.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
     Returns
     -------
     ndarray or float64
-        The error in ulps, same shape: 0 where both are nan or the same infinity, inf where only one is.
+        The error in ulps, same shape: 0 where both are nan or the same infinity, inf where only one
+        is.
 
     Raises
     ------
@@ -54,7 +55,8 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
     Notes
     -----
     An ulp is eps times the power of two below the number, so an error of u ulps is a relative error
-    between u/2 and u times eps. Below the smallest normal number an ulp stays as long as it is there.
+    between u/2 and u times eps. Below the smallest normal number an ulp stays as long as it is
+    there.
 
     References
     ----------
@@ -134,8 +136,8 @@ def finite_difference_gradient(
     x : array_like, any shape
         Where to take the gradient. It is not modified; the work is done in float64.
     step : float, optional
-        The step h, in units of ``max(1, |x_i|)``. The default, the cube root of eps (6.1e-6), balances
-        the truncation error h^2 against the rounding error eps/h.
+        The step h, in units of ``max(1, |x_i|)``. The default, the cube root of eps (6.1e-6),
+        balances the truncation error h^2 against the rounding error eps/h.
 
     Returns
     -------
@@ -148,8 +150,8 @@ def finite_difference_gradient(
 
     Notes
     -----
-    The error is about eps^(2/3) = 4e-11 times the size of f and its third derivative: good enough to
-    tell a right formula from a wrong one, not to measure accuracy.
+    The error is about eps^(2/3) = 4e-11 times the size of f and its third derivative: good enough
+    to tell a right formula from a wrong one, not to measure accuracy.
 
     Examples
     --------
@@ -175,7 +177,7 @@ def finite_difference_gradient(
 
 
 def complex_step_gradient(function: Callable[[Any], Any], x: ArrayLike) -> Array:
-    r"""Return the gradient of a scalar function, to the last digits, by a step along the imaginary axis.
+    r"""Return the gradient of a scalar function, to the last digits, by an imaginary step.
 
     .. math:: \frac{\partial f}{\partial x_i} = \frac{\operatorname{Im} f(x + i h e_i)}{h} + O(h^2),
         \qquad h = 10^{-100}.
@@ -183,8 +185,8 @@ def complex_step_gradient(function: Callable[[Any], Any], x: ArrayLike) -> Array
     Parameters
     ----------
     function : callable
-        Takes a complex array of the shape of ``x`` and returns one complex number. It must be analytic
-        and written without ``abs``, ``max`` or comparisons, which drop the imaginary part.
+        Takes a complex array of the shape of ``x`` and returns one complex number. It must be
+        analytic and written without ``abs``, ``max`` or comparisons, which drop the imaginary part.
     x : array_like, any shape
         Where to take the gradient. It is not modified.
 
@@ -227,8 +229,8 @@ def complex_step_gradient(function: Callable[[Any], Any], x: ArrayLike) -> Array
         value = _scalar(function(shifted))
         if not np.iscomplexobj(value):
             raise TypeError(
-                f"function must return a complex number for complex input, but it returned {value!r}: "
-                f"the imaginary part was lost. Avoid abs, max and casts to float inside it."
+                f"function must return a complex number for complex input, but it returned "
+                f"{value!r}: the imaginary part was lost. Avoid abs, max and casts to float."
             )
         gradient[index] = value.imag / step
     return gradient
@@ -305,9 +307,9 @@ def check_gradient(
         problem = "is the right one with the wrong sign" if flipped else "is wrong"
         index = ", ".join(str(int(i)) for i in worst)
         raise AssertionError(
-            f"gradient {problem}: gradient[{index}] = {claimed[worst]:.6g}, but central differences "
-            f"give {numeric[worst]:.6g} (relative difference {difference[worst]:.2g}, accepted "
-            f"{tolerance:.2g})."
+            f"gradient {problem}: gradient[{index}] = {claimed[worst]:.6g}, but central "
+            f"differences give {numeric[worst]:.6g} (relative difference "
+            f"{difference[worst]:.2g}, accepted {tolerance:.2g})."
         )
     return float(difference[worst])
 

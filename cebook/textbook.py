@@ -1,8 +1,8 @@
 """Every formula exactly as the sources print it, kept because it breaks.
 
-Do not use these. Each is right on paper and right on friendly numbers; the chapters take each of them
-to the input on which it returns nan, a negative divergence, or a plausible number that is wrong. The
-ids are those of the book's page of sources.
+Do not use these. Each is right on paper and right on friendly numbers; the chapters take each of
+them to the input on which it returns nan, a negative divergence, or a plausible number that is
+wrong. The ids are those of the book's page of sources.
 """
 
 from __future__ import annotations

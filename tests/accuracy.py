@@ -1,7 +1,7 @@
 """Measure the accuracy of ``cebook.information`` against 50 digits, beside SciPy and PyTorch.
 
-Run as ``python tests/accuracy.py`` to print the table of worst errors, in units of the eps of the dtype.
-``tests/test_information.py`` runs the same grid and holds every row to its bound.
+Run as ``python tests/accuracy.py`` to print the table of worst errors, in units of the eps of the
+dtype. ``tests/test_information.py`` runs the same grid and holds every row to its bound.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BOUNDS = {
 
 
 def distributions(dtype, *, outcomes=OUTCOMES):
-    """Yield distributions from uniform to nearly certain, and a perturbation of each at every gap."""
+    """Yield distributions from uniform to nearly certain, each with a neighbour at every gap."""
     generator = np.random.default_rng(20261123)
     for k in outcomes:
         for spread in SPREADS:
@@ -50,7 +50,7 @@ def distributions(dtype, *, outcomes=OUTCOMES):
 
 
 def tables(dtype):
-    """Yield joint distributions: unrelated entries, and one variable that nearly decides the other."""
+    """Yield joint distributions: unrelated entries, and one variable nearly deciding the other."""
     generator = np.random.default_rng(20261124)
     for shape in ((2, 2), (3, 5), (10, 100), (30, 30)):
         yield _joint(generator.random(shape), dtype)
@@ -71,7 +71,9 @@ def probabilities(dtype):
 
 
 def _torch_kl(p, q):
-    return torch.nn.functional.kl_div(torch.tensor(q).log(), torch.tensor(p), reduction="sum").numpy()
+    return torch.nn.functional.kl_div(
+        torch.tensor(q).log(), torch.tensor(p), reduction="sum"
+    ).numpy()
 
 
 def _scipy_js(p, q):
@@ -79,16 +81,20 @@ def _scipy_js(p, q):
 
 
 def _torch_entropy(p):
-    return torch.distributions.Categorical(probs=torch.tensor(p), validate_args=False).entropy().numpy()
+    return (
+        torch.distributions.Categorical(probs=torch.tensor(p), validate_args=False)
+        .entropy()
+        .numpy()
+    )
 
 
 PEERS = {
-    "entropy": {"SciPy": lambda p: scipy.stats.entropy(p), "PyTorch": _torch_entropy},
+    "entropy": {"SciPy": scipy.stats.entropy, "PyTorch": _torch_entropy},
     "cross_entropy": {
         "SciPy": lambda p, q: -scipy.special.xlogy(p, q).sum(),
         "PyTorch": lambda p, q: -torch.xlogy(torch.tensor(p), torch.tensor(q)).sum().numpy(),
     },
-    "kl_divergence": {"SciPy": lambda p, q: scipy.stats.entropy(p, q), "PyTorch": _torch_kl},
+    "kl_divergence": {"SciPy": scipy.stats.entropy, "PyTorch": _torch_kl},
     "js_divergence": {"SciPy": _scipy_js},
     "binary_entropy": {
         "SciPy": lambda p: scipy.special.entr(p) + scipy.special.entr(1 - p),
@@ -141,12 +147,16 @@ def worst_errors(name, dtype):
 
 
 def main():
-    header = f"{'function':22}{'dtype':9}{'inputs':12}{'cebook':>9}{'SciPy':>11}{'PyTorch':>11}{'bound':>7}"
+    header = f"{'function':22}{'dtype':9}{'inputs':12}{'cebook':>9}"
+    header += f"{'SciPy':>11}{'PyTorch':>11}{'bound':>7}"
     print(header, "-" * len(header), sep="\n")
     for name, bound in BOUNDS.items():
         for dtype in DTYPES:
             for group, row in worst_errors(name, dtype).items():
-                peers = (f"{row[peer]:11.3g}" if peer in row else " " * 11 for peer in ("SciPy", "PyTorch"))
+                peers = (
+                    f"{row[peer]:11.3g}" if peer in row else " " * 11
+                    for peer in ("SciPy", "PyTorch")
+                )
                 print(
                     f"{name:22}{np.dtype(dtype).name:9}{group:12}{row['cebook']:9.2f}",
                     *peers,

@@ -68,8 +68,8 @@ def binary_kl_divergence(p, q):
 
 
 def conditional_entropy(joint):
-    rows = exact(joint)
-    return mpmath.fsum(-_xlogy(x, x / mpmath.fsum(row)) for row in rows for x in row if x)
+    rows = [(row, mpmath.fsum(row)) for row in exact(joint)]
+    return mpmath.fsum(-_xlogy(x, x / total) for row, total in rows for x in row if x)
 
 
 def mutual_information(joint):
@@ -90,4 +90,8 @@ def error_in_eps(actual, truth):
     if mpmath.isinf(truth) or truth == 0:
         return 0.0 if exact(actual) == truth else float("inf")
     eps = mpmath.mpf(float(np.finfo(actual.dtype).eps))
-    return float(abs(exact(actual) - truth) / abs(truth) / eps) if np.isfinite(actual) else float("inf")
+    return (
+        float(abs(exact(actual) - truth) / abs(truth) / eps)
+        if np.isfinite(actual)
+        else float("inf")
+    )

@@ -1,4 +1,4 @@
-"""cebook.information: accuracy, edges, dtypes, axes, identities, and an error for every bad input."""
+"""cebook.information: accuracy, edges, dtypes, axes, identities, errors for bad input."""
 
 import inspect
 import math
@@ -43,15 +43,16 @@ def normalised(weights, axis=-1):
 
 
 def arguments(name, dtype=np.float64):
-    """Return three ordinary inputs in a batch."""
+    """Return three ordinary inputs in a batch, in 64ths, which every dtype holds exactly."""
     generator = np.random.default_rng(7)
 
     def one():
         if name in COINS:
-            return generator.random(3).astype(dtype)
-        if name in TABLE:
-            return normalised(generator.random((3, 2, 4)), (-2, -1)).astype(dtype)
-        return normalised(generator.random((3, 4))).astype(dtype)
+            return (generator.integers(1, 64, 3) / 64).astype(dtype)
+        outcomes = 8 if name in TABLE else 4
+        counts = 1 + generator.multinomial(64 - outcomes, [1 / outcomes] * outcomes, size=3)
+        rows = (counts / 64).astype(dtype)
+        return rows.reshape(3, 2, 4) if name in TABLE else rows
 
     return (one(), one()) if name in PAIRED else (one(),)
 
@@ -60,7 +61,7 @@ def call(name, *inputs, **options):
     return getattr(ce, name)(*inputs, **options)
 
 
-# Accuracy ---------------------------------------------------------------------------------------------
+# Accuracy -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -80,7 +81,10 @@ def mirrored(ratio):
 
 
 EXTREMES = [
-    *(("js_divergence", mirrored(ratio)) for ratio in (1e-3, 1e-7, 1e-10, 1e-13, 1e-16, 3e-17, 1e-40)),
+    *(
+        ("js_divergence", mirrored(ratio))
+        for ratio in (1e-3, 1e-7, 1e-10, 1e-13, 1e-16, 3e-17, 1e-40)
+    ),
     *(("kl_divergence", mirrored(ratio)) for ratio in (1e-16, 1e-200, 1e-308, TINY)),
     *(("cross_entropy", mirrored(ratio)) for ratio in (1e-16, 1e-308, TINY)),
     ("entropy", (np.array([1.0, TINY, 1e-300]),)),
@@ -105,13 +109,13 @@ def test_extreme_entries_keep_the_bound(name, inputs):
 @pytest.mark.parametrize("name", SUMMING)
 def test_long_sums_keep_the_bound_whatever_the_memory_layout(name):
     generator = np.random.default_rng(11)
-    shape = (2, 50_000) if name in TABLE else (100_000,)
+    shape = (2, 10_000) if name in TABLE else (20_000,)
     rows = [normalised(generator.random(shape), None) for _ in range(2 if name in TWO else 1)]
     # The outcomes lie two numbers apart, where NumPy's own sum would not add in pairs.
     spread = [np.repeat(row[..., np.newaxis], 2, axis=-1)[..., 0] for row in rows]
     truth = getattr(oracle, name)(*rows)
     # An exponential turns the absolute error of the entropy into a relative one.
-    bound = BOUNDS[name] + (math.log(100_000) if name == "perplexity" else 0)
+    bound = BOUNDS[name] + (math.log(20_000) if name == "perplexity" else 0)
     assert oracle.error_in_eps(call(name, *spread), truth) <= bound
 
 
@@ -131,7 +135,7 @@ def test_longdouble_results_carry_longdouble_digits(name, base):
     assert oracle.error_in_eps(call(name, *inputs, base=base), truth) <= BOUNDS[name]
 
 
-# Edges ------------------------------------------------------------------------------------------------
+# Edges --------------------------------------------------------------------------------------------
 
 CERTAIN = [
     ("entropy", ([0.0, 1.0],), 0.0),
@@ -254,7 +258,7 @@ def test_a_result_too_large_for_its_dtype_overflows_aloud():
         assert ce.perplexity(np.full(100_000, 1e-5, dtype=np.float16)) == np.inf
 
 
-# dtypes, axes, memory ---------------------------------------------------------------------------------
+# dtypes, axes, memory -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -262,25 +266,21 @@ def test_a_result_too_large_for_its_dtype_overflows_aloud():
 def test_dtype_in_is_dtype_out(name, dtype):
     result = call(name, *arguments(name, dtype))
     assert result.dtype == dtype
-    wide = call(name, *(array.astype(np.longdouble) for array in arguments(name, dtype)))
-    assert_array_equal(result, wide.astype(dtype)) if dtype in (np.float16, np.float32) else (
-        assert_allclose(result, wide, rtol=BOUNDS[name] * EPS)
-    )
+    # Computed wide and rounded once: half an eps of the narrow ones, the bound in the wide ones.
+    eps = max(np.finfo(dtype).eps * 0.501, BOUNDS[name] * EPS)
+    assert_allclose(result, call(name, *arguments(name, np.longdouble)), rtol=eps)
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     "convert",
-    [np.int8, np.uint64, np.bool_, np.ndarray.tolist, lambda a: tuple(map(int, a.ravel()))],
+    [np.int8, np.uint64, np.bool_, np.ndarray.tolist, lambda array: tuple(array.tolist())],
     ids=["int8", "uint64", "bool", "list", "tuple"],
 )
 def test_integers_bools_and_lists_become_float64(name, convert):
     certain = np.array([[0, 1], [0, 0]]) if name in TABLE else np.array([0, 1])
     inputs = [certain] * len(arguments(name))
-    if name in TABLE and convert not in (np.int8, np.uint64, np.bool_, np.ndarray.tolist):
-        pytest.skip("a table is not a flat tuple")
-    converted = [convert(array) if callable(convert) else array for array in inputs]
-    result = call(name, *converted)
+    result = call(name, *map(convert, inputs))
     assert result.dtype == np.float64
     assert_array_equal(result, call(name, *(array.astype(float) for array in inputs)))
 
@@ -342,7 +342,7 @@ def test_memory_layout_does_not_matter_and_inputs_stay_as_they_are(name, layout)
         assert_array_equal(array, before)
 
 
-# base and keywords ------------------------------------------------------------------------------------
+# base and keywords --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("base", [2, 10, 3, 1.5, np.float32(2), Fraction(5, 2), 10**30], ids=str)
@@ -384,7 +384,7 @@ def test_options_are_keyword_only(name):
         call(name, *inputs, -1)
 
 
-# Parity, where the others are right -------------------------------------------------------------------
+# Parity, where the others are right ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_agrees_with_scipy_and_torch_on_friendly_numbers(name, peer):
     assert_allclose(call(name, *inputs), np.asarray(peer(*inputs)), rtol=1e-13)
 
 
-# Identities -------------------------------------------------------------------------------------------
+# Identities ---------------------------------------------------------------------------------------
 
 WEIGHTS = st.one_of(
     st.just(0.0),
@@ -453,7 +453,8 @@ def close(actual, expected, atol=1e-14):
 def test_gibbs_and_the_price_of_the_wrong_code(pair):
     p, q = pair
     close(ce.cross_entropy(p, q), ce.entropy(p) + ce.kl_divergence(p, q))
-    assert ce.cross_entropy(p, q) >= ce.entropy(p) * (1 - 8 * EPS)
+    # Up to the rounding of the two sums, which are not exactly 1.
+    assert ce.cross_entropy(p, q) >= ce.entropy(p) - 8 * EPS
     assert ce.kl_divergence(p, q) >= 0
     assert ce.kl_divergence(p, p) == 0
 
@@ -494,7 +495,7 @@ def test_mutual_information_is_what_the_variables_share(joint):
     close(shared, ce.mutual_information(joint, axis=(-1, -2)))
     close(shared, ce.kl_divergence(joint, np.outer(rows, columns), axis=None))
     close(shared, ce.entropy(columns) - ce.conditional_entropy(joint))
-    assert shared <= min(ce.entropy(rows), ce.entropy(columns)) * (1 + 16 * EPS) + EPS
+    assert shared <= min(ce.entropy(rows), ce.entropy(columns)) + 16 * EPS
 
 
 @given(pairs)
@@ -540,7 +541,7 @@ def test_a_coin_is_a_distribution_of_two_outcomes(p, q):
         close(ce.binary_kl_divergence(p, q), ce.kl_divergence([p, 1 - p], [q, 1 - q]))
 
 
-# Errors -----------------------------------------------------------------------------------------------
+# Errors -------------------------------------------------------------------------------------------
 
 
 def message(error, function, *inputs, **options):
@@ -591,14 +592,24 @@ def test_shapes_that_do_not_match(name, shape):
 
 # Input that is no distribution: what comes, what is expected, and the likely mistake.
 NO_DISTRIBUTION = {
-    "negative": ([0.5, -0.5, 1.0], ["p[1] = -0.5 is negative", "a probability distribution", "softmax"]),
-    "log-probabilities": (np.log([0.5, 0.5]), ["p[0] = -0.693147 is negative", "apply np.exp"]),
+    "negative": (
+        [0.5, -0.5, 1.0],
+        ["p[1] = -0.5 is negative", "a probability distribution", "apply softmax"],
+    ),
+    "log-probabilities": (
+        np.log([0.5, 0.5]),
+        ["p[0] = -0.693147 is negative", "if log-probabilities, np.exp"],
+    ),
     "minus infinity": ([-np.inf, 1.0], ["p[0] = -inf is negative"]),
     "counts": ([3, 1], ["must sum to 1 over axis 0", "it sums to 4", "counts? Divide by p.sum("]),
-    "percentages": ([12.5, 87.5], ["must sum to 1", "it sums to 100", "percentages? Divide by 100"]),
-    "density": ([1.2, 0.6, 0.1], ["must sum to 1", "it sums to 1.9", "a density on a grid?"]),
+    "percentages": (
+        [12.5, 87.5],
+        ["must sum to 1", "it sums to 100", "percentages? Divide by 100"],
+    ),
+    "density": ([1.5, 2.5, 0.25], ["must sum to 1", "it sums to 4.25", "a density on a grid?"]),
+    "mistyped": ([0.1, 0.5, 0.2, 0.3], ["it sums to 1.1 ", "Is an entry mistyped or missing?"]),
     "infinite": ([np.inf, 0.0], ["must sum to 1", "it sums to inf"]),
-    "overflow": ([1e308, 1e308], ["must sum to 1", "it sums to inf"]),
+    "overflow": ([1e308, 1e308, 0.1], ["must sum to 1", "it sums to inf"]),
     "slightly off": ([0.5, 0.5000001], ["it sums to 1.0000001", "(tolerance 1.5e-08 for float64"]),
     "all zero": ([0.0, 0.0], ["must sum to 1", "it sums to 0"]),
     "wrong axis": (
@@ -626,13 +637,23 @@ def test_what_is_no_distribution_is_a_value_error(name, case):
 @pytest.mark.parametrize("name", TWO)
 def test_the_second_distribution_is_checked_by_its_own_name(name):
     function = getattr(ce, name)
-    assert message(ValueError, function, [0.5, 0.5], [1.5, -0.5]).startswith("q must be a probability")
-    assert message(ValueError, function, [0.5, 0.5], [2, 2]).startswith("q must sum to 1 over axis 0")
+    assert message(ValueError, function, [0.5, 0.5], [1.5, -0.5]).startswith(
+        "q must be a probability"
+    )
+    assert message(ValueError, function, [0.5, 0.5], [2, 2]).startswith(
+        "q must sum to 1 over axis 0"
+    )
 
 
 NO_TABLE = {
-    "counts": ([[3, 1], [0, 2]], ["over axis (0, 1)", "it sums to 6", "counts? Divide by joint.sum("]),
-    "conditional": ([[0.2, 0.8], [0.4, 0.6]], ["it sums to 2", "is it conditional on the other"]),
+    "counts": (
+        [[3, 1], [0, 2]],
+        ["over axis (0, 1)", "it sums to 6", "counts? Divide by joint.sum("],
+    ),
+    "conditional": (
+        [[0.2, 0.8], [0.4, 0.6]],
+        ["it sums to 2", "is it conditional on the other one?"],
+    ),
     "three variables": (np.full((2, 2, 2), 1 / 8), ["sums to 0.5", "sum over the variables"]),
     "negative": ([[0.5, 0.6], [-0.1, 0.0]], ["joint[1, 0] = -0.1 is negative"]),
     "no outcomes": (np.ones((2, 0)), ["an empty distribution is not"]),
@@ -672,7 +693,9 @@ def test_softmax_computed_in_float32_passes_at_any_length(axis):
     scores = np.exp(np.random.default_rng(0).normal(size=shape).astype(np.float32))
     p = scores / scores.sum(axis=axis, keepdims=True)
     assert ce.entropy(p, axis=axis).shape == (3,)
-    assert ce.entropy(torch.softmax(torch.tensor(scores), dim=axis).numpy(), axis=axis).shape == (3,)
+    assert ce.entropy(torch.softmax(torch.tensor(scores), dim=axis).numpy(), axis=axis).shape == (
+        3,
+    )
 
 
 @pytest.mark.parametrize("total", [0, 0.5, 2])
@@ -708,7 +731,10 @@ def test_probabilities_outside_the_unit_interval(name, bad, came):
         *((base, ValueError, f"it is {base!r}. Use base=2 for bits") for base in (1, 0, -2, 0.5)),
         (math.inf, ValueError, "must be greater than 1 and finite, but it is inf"),
         (math.nan, ValueError, "must be greater than 1 and finite, but it is nan"),
-        *((base, TypeError, f"or None (nats), but it is {base!r}") for base in (True, "e", [2], 2j)),
+        *(
+            (base, TypeError, f"or None (nats), but it is {base!r}")
+            for base in (True, "e", [2], 2j)
+        ),
     ],
     ids=str,
 )
@@ -739,7 +765,11 @@ def test_axis_that_is_none(name, axis, error, fragment):
     [
         (-1, ValueError, "axis must be a pair, the two variables of joint, but it is -1"),
         (None, ValueError, "axis must be a pair, the two variables of joint, but it is None"),
-        ((0, 1, 2), ValueError, "axis must be a pair, the two variables of joint, but it is (0, 1, 2)"),
+        (
+            (0, 1, 2),
+            ValueError,
+            "axis must be a pair, the two variables of joint, but it is (0, 1, 2)",
+        ),
         ((1, -2), ValueError, "repeated axis in `axis`"),
         ((0, 3), np.exceptions.AxisError, "axis 3 is out of bounds for array of dimension 3"),
         ((0, 1.5), TypeError, "axis must be an int or a tuple of ints, but it is (0, 1.5)"),
@@ -751,7 +781,7 @@ def test_pair_of_axes_that_is_none(name, axis, error, fragment):
     assert fragment in message(error, getattr(ce, name), *arguments(name), axis=axis)
 
 
-# The case for asking: numbers in print that these questions would have stopped --------------------------
+# The case for asking: numbers in print that these questions would have stopped --------------------
 # Dive into Deep Learning, appendix "Information Theory", d2l-ai/d2l-en at commit 923e0746.
 
 
@@ -773,6 +803,7 @@ def test_sorted_samples_have_no_divergence():
 def test_a_joint_that_sums_to_more_than_one_has_no_conditional_entropy():
     text = message(ValueError, ce.conditional_entropy, [[0.1, 0.5], [0.2, 0.3]], base=2)
     assert text.startswith("joint must sum to 1 over axis (0, 1), but it sums to 1.1 (")
+    assert "Is an entry mistyped or missing?" in text
 
 
 def test_marginals_come_from_the_joint():

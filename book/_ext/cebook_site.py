@@ -89,6 +89,10 @@ CONTENT_REPAIRS = {
         r'<th class="[^"]*head[^"]*"><p></p></th>',
         "<td></td>",
     ),
+    "a line must not begin with the full stop that follows a formula": (
+        r'(\(?<span class="math notranslate nohighlight">[^<]*</span>[-.,;:!?)’”]+)',
+        r'<span class="formula">\1</span>',
+    ),
     "roles of a bibliography that ARIA has given up": (
         r' role="(?:list|doc-biblioentry)"(?=[^>]*class="citation)|(?<=class="citation")'
         r'([^>]*) role="doc-biblioentry"',
@@ -153,6 +157,8 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    # The paper, which a notebook needs where an editor would show dark ink on dark ground.
+    svg = re.sub(r'<g id="patch_1">.*?</g>\s*', "", svg, count=1, flags=re.DOTALL)
     # In a page this style would apply to every element, so it becomes inherited attributes.
     svg, joined = re.subn(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
     lines = ' stroke-linejoin="round" stroke-linecap="butt"' if joined else ""

@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 RUN = "from jupyter_book.cli.main import main; main()"
 URL = "https://example.org/some/where"
 REPOSITORY = "https://github.com/somebody/something"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg"><path id="a" fill="#24292f"/><use href="#a"/></svg>'
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg"><g id="patch_1"><path style="fill: #ffffff"/></g>'
+    '<path id="a" fill="#24292f"/><use href="#a"/></svg>'
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,7 @@ def test_figure_without_alternative_text_is_the_only_warning(book: tuple[Path, s
 def test_figures_are_part_of_the_page(book: tuple[Path, str]) -> None:
     page = (book[0] / "index.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
+    assert "#ffffff" not in page
     assert 'role="img" aria-label="A &quot;curve&quot;"' in page
     assert '<path id="figure1-a" fill="currentColor"/><use href="#figure1-a"/>' in page
     assert '<path id="figure2-a" fill="currentColor"/><use href="#figure2-a"/>' in page

@@ -17,6 +17,8 @@ from .server import BASE, SLOW_BASE, serve
 
 CHAPTER = "book/information/entropy.html"
 PLANTED = "book/information/planted.html"
+TEXT = r"""<article class="bd-article"><section class="tex2jax_ignore mathjax_ignore">
+<h1>Planted</h1><p>Nothing else, but <span class="math">\(x\)</span>.</p></section></article>"""
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +35,9 @@ def planted_server(planted_site: Path) -> Iterator[str]:
 
 
 def plant(site: Path, pattern: str, replacement: str) -> None:
-    """Write a chapter with one thing replaced, beside the chapter itself."""
+    """Write a chapter with little text and one thing replaced, beside the chapter itself."""
     page = (site / CHAPTER).read_text(encoding="utf-8")
+    page = re.sub(r"(?s)<article.*</article>", lambda _: TEXT, page)
     planted, count = re.subn(pattern, lambda _: replacement, page, count=1)
     assert count, f"nothing to replace: {pattern}"
     (site / PLANTED).write_text(planted, encoding="utf-8")
@@ -43,10 +46,8 @@ def plant(site: Path, pattern: str, replacement: str) -> None:
 
 
 def body(html: str) -> tuple[str, str]:
-    """Plant something in place of the text, so that a check has little else to look at."""
-    text = r'<h1>Planted</h1><p>Nothing else, but <span class="math">\(x\)</span>.</p>'
-    section = f'<section class="tex2jax_ignore mathjax_ignore">{text}{html}</section>'
-    return r"(?s)<article.*</article>", f'<article class="bd-article">{section}</article>'
+    """Plant something at the end of the text."""
+    return "</section></article>", f"{html}</section></article>"
 
 
 def style(css: str) -> tuple[str, str]:
@@ -197,7 +198,7 @@ def test_file_check_sees(planted_site: Path, defect: str) -> None:
 
 
 def test_faults_of_the_sitemap_are_seen(planted_site: Path) -> None:
-    plant(planted_site, "</article>", "</article>")
+    plant(planted_site, *body(""))
     file = planted_site / "sitemap.xml"
     entries = file.read_text(encoding="utf-8")
     public = file_checks.public_address(planted_site)
