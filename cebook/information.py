@@ -546,12 +546,12 @@ def _surprise_terms(p: Array, q: Array, log: np.ufunc = np.log) -> Array:
 
 
 # The series below are in s = (q - p)/(q + p), and |s| <= 1/3 says that p and q are within a factor
-# of 2: there q - p is exact. Outside, the closed forms lose under 3 bits. Twenty powers of s^2
-# up to 1/9 go beyond the precision of an 80-bit longdouble.
-_NEAR = 1 / 3
-_POWERS = np.arange(20)
-_DIVERGENCE_SERIES = 1 / (2 * _POWERS.astype(np.longdouble) + 3)
-_JS_SERIES = 1 / ((_POWERS.astype(np.longdouble) + 1) * (2 * _POWERS + 1))
+# of 2: there q - p is exact. Outside, the closed forms lose under 3 bits; that of Jensen-Shannon,
+# which rounds two logarithms, wants |s| > 1/2 for it. Twenty powers of s^2 up to 1/9, and 28 up to
+# 1/4, go beyond the precision of an 80-bit longdouble.
+_NEAR, _JS_NEAR = 1 / 3, 1 / 2
+_DIVERGENCE_SERIES = 1 / (2 * np.arange(20, dtype=np.longdouble) + 3)
+_JS_SERIES = 1 / ((np.arange(28, dtype=np.longdouble) + 1) * (2 * np.arange(28) + 1))
 
 
 def _divergence_terms(p: Array, q: Array, difference: Array | None = None) -> Array:
@@ -574,7 +574,7 @@ def _js_terms(p: Array, q: Array) -> Array:
         # 1 - s and 1 + s, without the cancellation.
         less, more = 2 * p / (p + q), 2 * q / (p + q)
         shape = -_surprise_terms(less, less) - _surprise_terms(more, more)
-        near = abs(s) <= _NEAR
+        near = abs(s) <= _JS_NEAR
         square = s[near] ** 2
         shape[near] = square * _polynomial(_JS_SERIES, square)
         return np.where((p == 0) & (q == 0), 0, (p + q) / 4 * shape)
