@@ -1,8 +1,8 @@
 """cebook: the book *From Entropy to Softmax Loss* in code.
 
-Everything public is here, flat: ``import cebook as ce``. Three names are modules of their own:
-``ce.textbook`` (the formulas that break), ``ce.figures`` (the book's plots, which need matplotlib)
-and ``ce.numerics``.
+Everything public is here, flat: ``import cebook as ce``. Two names are modules of their own:
+``ce.textbook`` (the formulas that break) and ``ce.figures`` (the book's plots, which need
+matplotlib).
 """
 
 from . import information, numerics, textbook

@@ -32,6 +32,8 @@ def as_floating(name: str, value: ArrayLike) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
+    except (RuntimeError, TypeError) as error:  # as from a tensor that is on a GPU or has a graph
+        raise TypeError(f"{name} must be something NumPy can take as an array: {error}") from None
     if array.dtype.kind == "f":
         # A foreign byte order is a storage detail; arithmetic wants the machine's own.
         return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -47,19 +49,30 @@ def _dtype_hint(dtype: np.dtype[Any]) -> str:
     if dtype.kind == "c":
         return "If its imaginary part is zero, pass its .real."
     if dtype.kind == "O":
-        return "Object arrays come from None, mixed types or exact numbers: use .astype(float)."
-    return "Convert it with .astype(np.float32) first."
+        return "Look for an entry that is no number; for exact numbers use .astype(float)."
+    if dtype.kind in "US":
+        return "Are these labels? Count them, and divide by the total."
+    return "Convert it with .astype(float) first."
 
 
 def check_same_shape(**arrays: Array) -> None:
     """Raise unless the two named arrays have one shape."""
     (first, a), (second, b) = arrays.items()
-    if a.shape != b.shape:
-        raise ValueError(
-            f"{first} and {second} must have the same shape, but {first} has shape {a.shape} and "
-            f"{second} has shape {b.shape}. Nothing is broadcast here, because a forgotten axis "
-            f"would go unnoticed: if you mean it, use np.broadcast_to first."
+    if a.shape == b.shape:
+        return
+    if a.size == b.size:
+        hint = "They have as many entries: did you mean reshape, or a transpose?"
+    elif a.shape == b.shape[:-1]:
+        hint = f"If {first} holds class labels, np.eye({b.shape[-1]})[{first}] makes it one-hot."
+    else:
+        hint = (
+            "Nothing is broadcast here, because a forgotten axis would go unnoticed: if you mean "
+            "it, use np.broadcast_to first."
         )
+    raise ValueError(
+        f"{first} and {second} must have the same shape, but {first} has shape {a.shape} and "
+        f"{second} has shape {b.shape}. {hint}"
+    )
 
 
 def check_base(base: float | None) -> np.longdouble:
@@ -115,8 +128,7 @@ def check_distribution(name: str, array: Array, axes: tuple[int, ...]) -> None:
         where = np.argwhere(negative)[0]
         raise ValueError(
             f"{name} must be a probability distribution, but {_entry(name, array, where)} is "
-            f"negative. If {name} holds logits, apply softmax first; if log-probabilities, np.exp; "
-            f"if samples, estimate their distribution."
+            f"negative. {_negative_hint(name, array)}"
         )
     tolerance = sum_tolerance(array, axes)
     totals = _totals(array, axes)
@@ -159,6 +171,15 @@ def _entry(name: str, array: Array, where: np.ndarray[Any, Any]) -> str:
     return f"{name}[{index}] = {array[tuple(where)]:.6g}" if index else f"it is {array[()]:.6g}"
 
 
+def _negative_hint(name: str, array: Array) -> str:
+    if array.min() > -math.sqrt(np.finfo(array.dtype).eps):
+        return f"Is it rounding? Then np.maximum({name}, 0), and divide by the sum."
+    return (
+        f"If {name} holds logits, apply softmax first; if log-probabilities, np.exp; if samples, "
+        f"estimate their distribution."
+    )
+
+
 def _axes_text(axes: tuple[int, ...]) -> str:
     return str(axes[0] if len(axes) == 1 else axes)
 
@@ -168,6 +189,8 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
         error = abs(_totals(array, over) / total - 1)
         return bool((error <= sum_tolerance(array, over)).all())
 
+    if np.isinf(array).any():
+        return f"{name} contains inf."
     if any(array.shape[axis] == 0 for axis in axes):
         return "There are no outcomes: an empty batch is fine, an empty distribution is not."
     for other in range(array.ndim):
@@ -182,11 +205,14 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
     if sums_to(100, axes):
         return "Are these percentages? Divide by 100."
     if array.size and (array == np.floor(array)).all():
-        return f"Are these counts? Divide by {name}.sum(axis, keepdims=True)."
+        return f"Are these counts? Divide by {name}.sum(axis={axes}, keepdims=True)."
+    if abs(_totals(array, axes) - 1).max() < 1e-2:
+        return f"Widened from float32? Divide again by {name}.sum(axis={axes}, keepdims=True)."
     if 0.5 < _totals(array, axes).max() < 2:
         return (
             f"Is an entry mistyped or missing? If only the scale is off, divide {name} by its sum."
         )
     return (
-        "Are these samples, scores or a density on a grid? Only a normalised vector has an answer."
+        "Are these logits (apply softmax), a probability for each label (binary_entropy), samples "
+        "or a density? Only a vector that sums to 1 has an answer."
     )

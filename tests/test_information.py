@@ -564,8 +564,11 @@ NOT_NUMBERS = {
     "complex": (np.array([0.5 + 0j, 0.5]), "its dtype is complex128", "pass its .real"),
     "object": (np.array([0.5, None]), "its dtype is object", ".astype(float)"),
     "exact": ([Fraction(1, 2)] * 2, "its dtype is object", ".astype(float)"),
-    "text": (["0.5", "0.5"], "its dtype is <U3", "Convert it with .astype"),
+    "text": (["0.5", "0.5"], "its dtype is <U3", "Are these labels? Count them"),
     "masked": (np.ma.masked_array([0.5, 0.5], [0, 1]), "masked array", "Fill it first: "),
+    "dates": (np.array(["2026-01-01"], "M8[D]"), "datetime64[D]", "Convert it with .astype(float)"),
+    "tensor with a graph": (torch.full((2,), 0.5, requires_grad=True), "requires grad", "detach"),
+    "bfloat16 tensor": (torch.full((2,), 0.5).bfloat16(), "can take as an array", "BFloat16"),
 }
 
 
@@ -599,6 +602,17 @@ def test_shapes_that_do_not_match(name, shape):
     assert "np.broadcast_to" in text
 
 
+@pytest.mark.parametrize("name", PAIRED)
+def test_shapes_that_say_what_was_meant(name):
+    function = getattr(ce, name)
+    assert "np.eye(4)[p] makes it one-hot" in message(
+        ValueError, function, [2, 0, 1], np.full((3, 4), 0.25)
+    )
+    assert "did you mean reshape, or a transpose?" in message(
+        ValueError, function, np.full((4, 1), 0.25), np.full(4, 0.25)
+    )
+
+
 # Input that is no distribution: what comes, what is expected, and the likely mistake.
 NO_DISTRIBUTION = {
     "negative": (
@@ -610,14 +624,23 @@ NO_DISTRIBUTION = {
         ["p[0] = -0.693147 is negative", "if log-probabilities, np.exp"],
     ),
     "minus infinity": ([-np.inf, 1.0], ["p[0] = -inf is negative"]),
-    "counts": ([3, 1], ["must sum to 1 over axis 0", "it sums to 4", "counts? Divide by p.sum("]),
+    "counts": (
+        [3, 1],
+        [
+            "must sum to 1 over axis 0",
+            "it sums to 4",
+            "counts? Divide by p.sum(axis=(0,), keepdims=True)",
+        ],
+    ),
     "percentages": (
         [12.5, 87.5],
         ["must sum to 1", "it sums to 100", "percentages? Divide by 100"],
     ),
-    "density": ([1.5, 2.5, 0.25], ["must sum to 1", "it sums to 4.25", "a density on a grid?"]),
+    "density": ([1.5, 2.5, 0.25], ["must sum to 1", "it sums to 4.25", "samples or a density?"]),
+    "rounding": ([-1e-17, 0.5, 0.5], ["p[0] = -1e-17 is negative", "np.maximum(p, 0)"]),
+    "widened": (np.float64(np.float32([1 / 3] * 3)), ["sums to 1.00000003", "Widened from"]),
     "mistyped": ([0.1, 0.5, 0.2, 0.3], ["it sums to 1.1 ", "Is an entry mistyped or missing?"]),
-    "infinite": ([np.inf, 0.0], ["must sum to 1", "it sums to inf"]),
+    "infinite": ([np.inf, 0.0], ["must sum to 1", "it sums to inf", "p contains inf"]),
     "overflow": ([1e308, 1e308, 0.1], ["must sum to 1", "it sums to inf"]),
     "slightly off": ([0.5, 0.5000001], ["it sums to 1.0000001", "(tolerance 1.5e-08 for float64"]),
     "all zero": ([0.0, 0.0], ["must sum to 1", "it sums to 0"]),

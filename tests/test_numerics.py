@@ -264,3 +264,24 @@ def test_check_gradient_wants_one_entry_for_each_of_x():
         ce.check_gradient(squares, [2.0], [1.0, 2.0])
     with pytest.raises(TypeError, match="x must hold real numbers"):
         ce.check_gradient(squares, [2.0], [1j])
+
+
+def test_check_gradient_forgives_what_central_differences_cannot_resolve():
+    def loss(z):
+        return (0.3 * np.logaddexp(0, -z) + 0.7 * np.logaddexp(0, z)).sum()
+
+    def gradient(z):
+        return 1 / (1 + np.exp(-z)) - 0.3
+
+    minimum = np.array([np.log(0.3 / 0.7)])
+    assert ce.check_gradient(loss, gradient(minimum), minimum) == 0
+    point = np.array([0.5])
+    assert ce.check_gradient(lambda z: loss(z) + 1e6, gradient(point), point, tolerance=1e-4) < 1e-4
+    with pytest.raises(AssertionError, match="is wrong"):
+        ce.check_gradient(loss, gradient(minimum) + 1e-6, minimum)
+
+
+@pytest.mark.parametrize("step", [0, -1e-5, np.nan])
+def test_a_step_that_goes_nowhere(step):
+    with pytest.raises(ValueError, match="step must be above 0, but it is"):
+        ce.finite_difference_gradient(np.sum, [1.0], step=step)
