@@ -202,7 +202,10 @@ def conditional_entropy(
 ) -> Any:
     r"""Return H(Y|X): what is still uncertain about the column when the row is known.
 
-    .. math:: H(Y|X) = -\sum_{x,y} p_{xy} \log \frac{p_{xy}}{p_x} = H(X, Y) - H(X).
+    .. math::
+
+        H(Y|X) &= -\sum_{x,y} p_{xy} \log \frac{p_{xy}}{p_x} \\
+               &= H(X, Y) - H(X).
 
     Parameters
     ----------
@@ -264,7 +267,10 @@ def mutual_information(
 ) -> Any:
     r"""Return I(X;Y): how much one variable of a joint distribution tells about the other.
 
-    .. math:: I(X;Y) = \sum_{x,y} p_{xy} \log \frac{p_{xy}}{p_x p_y} = H(Y) - H(Y|X).
+    .. math::
+
+        I(X;Y) &= \sum_{x,y} p_{xy} \log \frac{p_{xy}}{p_x p_y} \\
+               &= H(Y) - H(Y|X).
 
     Parameters
     ----------
@@ -482,8 +488,11 @@ def binary_kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = Non
 def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
     r"""Return the Jensen-Shannon divergence: symmetric, finite, at most log 2.
 
-    .. math:: \operatorname{JS}(p, q) = \tfrac12 D_{\mathrm{KL}}(p \| m)
-        + \tfrac12 D_{\mathrm{KL}}(q \| m), \qquad m = \tfrac12 (p + q).
+    .. math::
+
+        \operatorname{JS}(p, q) &= \tfrac12 D_{\mathrm{KL}}(p \| m)
+            + \tfrac12 D_{\mathrm{KL}}(q \| m), \\
+        m &= \tfrac12 (p + q).
 
     Parameters
     ----------

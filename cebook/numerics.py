@@ -190,8 +190,9 @@ def finite_difference_gradient(
 def complex_step_gradient(function: Callable[[Any], Any], x: ArrayLike) -> Array:
     r"""Return the gradient of a scalar function, to the last digits, by an imaginary step.
 
-    .. math:: \frac{\partial f}{\partial x_i} = \frac{\operatorname{Im} f(x + i h e_i)}{h} + O(h^2),
-        \qquad h = 10^{-100}.
+    .. math:: \frac{\partial f}{\partial x_i} = \frac{\operatorname{Im} f(x + i h e_i)}{h} + O(h^2)
+
+    with the step :math:`h = 10^{-100}`.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from .browsing import Visit, visit
 
@@ -84,6 +85,14 @@ FOCUS = """() => {
     });
 }"""
 
+NEEDLESS_STOPS = """() =>
+    [...document.querySelectorAll("article [tabindex='0']")].filter((e) => {
+        // What screen readers are given of a formula takes room, and is not what is seen.
+        const seen = e.querySelector(":scope > mjx-container > mjx-math");
+        const width = seen ? seen.getBoundingClientRect().width : e.scrollWidth;
+        return width <= e.clientWidth + 1;
+    }).map((e) => `stop of the Tab key that does not scroll: ${e.outerHTML.slice(0, 120)}`)"""
+
 # Thousands of coloured words of code, in a few colours: axe needs one of each kind, and looking at
 # all of them would take most of the time of these checks.
 PLAIN_CODE = """() => {
@@ -150,6 +159,11 @@ def focus(seen: Visit) -> list[str]:
     return seen.page.evaluate(FOCUS)
 
 
+def needless_stops(seen: Visit) -> list[str]:
+    """Find what the Tab key stops at for nothing: a box is a stop only while it scrolls."""
+    return seen.page.evaluate(NEEDLESS_STOPS)
+
+
 def accessible_in_light(seen: Visit) -> list[str]:
     return theme_is(seen.page, "light") + axe(seen.page)
 
@@ -196,11 +210,29 @@ PAGE_CHECKS: tuple[Callable[[Visit], list[str]], ...] = (
     formulas,
     alternatives,
     overflow,
+    needless_stops,
     accessible_in_light,
     accessible_in_dark,
     focus,  # last, since it moves through the page
     console,  # again, for what the checks themselves have set off
 )
+
+
+def search(seen: Visit) -> list[str]:
+    """Look for a word with the keyboard alone, from any page, and follow the first result."""
+    page = seen.page
+    page.keyboard.press("Control+k")
+    if not page.evaluate("document.activeElement.matches('input[name=q]')"):
+        return ["Ctrl+K does not lead to the search box"]
+    page.keyboard.type("surprise")
+    page.keyboard.press("Enter")
+    result = page.locator("#search-results ul.search a[href*='information/entropy']").first
+    try:
+        result.click(timeout=5000)
+        page.wait_for_url("**/information/entropy.html*", timeout=5000)
+    except PlaywrightTimeoutError:
+        return ["a search for 'surprise' does not find the chapter on entropy"]
+    return []
 
 
 def readable_without_scripts(browser: Browser, address: str, base: str) -> list[str]:

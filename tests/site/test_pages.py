@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -69,17 +68,11 @@ def landing(browser: Browser, server: str) -> Page:
     page.close()
 
 
-def test_search_from_the_keyboard(landing: Page) -> None:
-    landing.keyboard.press("Control+k")
-    box = landing.locator("#pst-search-dialog input")
-    expect(box).to_be_focused()
-    box.fill("entropy")
-    box.press("Enter")
-    expect(landing).to_have_url(re.compile(r"/search\.html\?q=entropy$"))
-    results = landing.locator("#search-results ul.search li")
-    expect(results.filter(has_text="Entropy").first).to_be_visible()
-    results.locator("a[href*='information/entropy']").first.click()
-    expect(landing.locator("h1").last).to_contain_text("Entropy")
+def test_search_from_the_keyboard(
+    browser: Browser, site: Path, server: str, page_path: str
+) -> None:
+    with visit(browser, *place(site, server, page_path)) as seen:
+        report(page_checks.search(seen))
 
 
 def test_search_for_a_word_that_is_nowhere(browser: Browser, server: str) -> None:

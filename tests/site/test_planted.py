@@ -127,6 +127,24 @@ PAGE_DEFECTS: dict[str, tuple[Check, tuple[str, str], str]] = {
         "not dark",
     ),
     "field without label": (page_checks.accessible_in_light, body("<input>"), "label"),
+    "stop without a reason": (
+        page_checks.needless_stops,
+        body('<p tabindex="0">Not wide.</p>'),
+        "does not scroll",
+    ),
+    "keys that are swallowed": (
+        page_checks.search,
+        body(
+            "<script>addEventListener('keydown', stop, true);"
+            "function stop(event) { event.stopImmediatePropagation(); }</script>"
+        ),
+        "Ctrl+K",
+    ),
+    "search that leads elsewhere": (
+        page_checks.search,
+        ('action="../../search.html"', 'action="../../book/index.html"'),
+        "does not find",
+    ),
     "invisible focus": (
         page_checks.focus,
         style(":focus-visible { outline: none !important; box-shadow: none !important; }"),
