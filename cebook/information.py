@@ -519,7 +519,7 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     -----
     With ``s = (q - p) / (q + p)`` a term is ``(p + q)/4`` times
     ``(1-s) log(1-s) + (1+s) log(1+s)``, an even function of s with a series of positive terms for
-    small s. At most 8 eps.
+    small s. At most 4 eps.
 
     References
     ----------
