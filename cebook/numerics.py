@@ -40,7 +40,7 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
         The computed numbers. Their dtype says how long an ulp is.
     exact : array_like, same shape
         The true values: floats of any width, or exact numbers such as ``fractions.Fraction``,
-        ``decimal.Decimal`` or mpmath's ``mpf``. The difference is taken in their own arithmetic.
+        ``decimal.Decimal`` or mpmath's ``mpf``. The difference is taken without rounding.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
     0.2
     >>> round(float(ce.ulp_error(0.1 * 8, Fraction(8, 10))), 1)
     0.4
-    >>> round(float(ce.ulp_error(sum([0.1] * 8), Fraction(8, 10))), 1)
+    >>> round(float(ce.ulp_error(np.cumsum([0.1] * 8)[-1], Fraction(8, 10))), 1)
     0.6
     """
     computed = as_floating("actual", actual)
@@ -100,15 +100,26 @@ def _one_ulp_error(actual: np.floating[Any], exact: Any) -> float:
     if not (np.isfinite(actual) and np.isfinite(nearest)):
         same = actual == nearest or (np.isnan(actual) and np.isnan(nearest))
         return 0.0 if same else math.inf
-    if hasattr(exact, "as_integer_ratio"):
-        exact = Fraction(*exact.as_integer_ratio())
-    # Fractions and mpf both take whole numbers without rounding, however long.
+    exact = _unrounded(exact)
+    # Whole numbers, however long, so that nothing is rounded on the way.
     top, bottom = actual.as_integer_ratio()
     ulp_top, ulp_bottom = _ulp(nearest, exact).as_integer_ratio()
     try:
         return float(abs(exact * bottom - top) * ulp_bottom / (bottom * ulp_top))
     except OverflowError:
         return math.inf
+
+
+def _unrounded(exact: Any) -> Any:
+    """Return an exact number as a fraction, where it has a way to say which."""
+    if hasattr(exact, "man_exp"):
+        # An mpf keeps all its digits, but computes only with as many as its context has just now.
+        mantissa, exponent = exact.man_exp
+        size = int(mantissa) * Fraction(2) ** exponent
+        return -size if exact < 0 else size
+    if hasattr(exact, "as_integer_ratio"):
+        return Fraction(*exact.as_integer_ratio())
+    return exact
 
 
 def _nearest(dtype: np.dtype[Any], exact: Any) -> Any:

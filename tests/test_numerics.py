@@ -16,6 +16,9 @@ import cebook as ce
 EPS = np.finfo(np.float64).eps
 THIRD = Fraction(1, 3)
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
+with mpmath.workdps(50):
+    LONG_THIRD = mpmath.mpf(1) / 3
+    NEGATIVE_THIRD = -LONG_THIRD  # negating rounds as well
 
 
 # ulp_error ----------------------------------------------------------------------------------------
@@ -36,7 +39,7 @@ def test_neighbours_are_one_ulp_apart(dtype, ulps):
     [
         THIRD,
         Decimal(1) / Decimal(3),
-        mpmath.mpf(1) / 3,
+        LONG_THIRD,
         pytest.param(np.longdouble(1) / 3, id="longdouble"),
     ],
     ids=lambda exact: type(exact).__name__,
@@ -45,6 +48,12 @@ def test_every_kind_of_exact_number_measures_the_same(exact):
     # The nearest float64 to 1/3 is 1/3 - 2**-54/3, and an ulp there is 2**-54.
     assert ce.ulp_error(1 / 3, exact) == pytest.approx(1 / 3, rel=1e-3)
     assert ce.ulp_error(np.nextafter(1 / 3, 1), exact) == pytest.approx(2 / 3, rel=1e-3)
+
+
+@pytest.mark.parametrize("digits", [5, 15, 50])
+def test_the_precision_of_mpmath_now_does_not_matter(digits):
+    with mpmath.workdps(digits):
+        assert ce.ulp_error(-1 / 3, NEGATIVE_THIRD) == pytest.approx(1 / 3, rel=1e-3)
 
 
 def test_an_ulp_is_that_of_the_dtype():
