@@ -42,10 +42,10 @@ BOUNDS = {
 }
 
 
-def distributions(dtype, *, outcomes=OUTCOMES):
+def distributions(dtype):
     """Yield distributions from uniform to nearly certain, each with a neighbour at every gap."""
     generator = np.random.default_rng(20261123)
-    for k in outcomes:
+    for k in OUTCOMES:
         for spread in SPREADS:
             scores = np.exp(-spread * generator.random(k))
             p = (scores / scores.sum()).astype(dtype)

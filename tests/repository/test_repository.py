@@ -45,9 +45,3 @@ def test_versions_agree():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     cited = re.search(r"^version: (.*)$", citation, flags=re.MULTILINE).group(1)
     assert cited == PYPROJECT["project"]["version"] == version("cebook")
-
-
-def test_importing_cebook_loads_no_package_but_numpy():
-    code = "import sys, cebook; print(*{name.split('.')[0] for name in sys.modules})"
-    (loaded,) = run(code)
-    assert not {"matplotlib", "scipy", "sklearn", "torch"} & set(loaded.split())

@@ -166,22 +166,32 @@ def test_page_check_sees(
     assert any(expected in problem for problem in problems), problems
 
 
-def test_blocking_mathjax_is_seen(
-    browser: Browser, planted_site: Path, planted_server: str
-) -> None:
-    plant(planted_site, '<script async="async" (?=src="[^"]*mathjax)', "<script ")
-    base = f"{planted_server}{SLOW_BASE}"
-    problems = page_checks.paints_before_mathjax(browser, f"{base}{PLANTED}", base)
-    assert any("waits for MathJax" in problem for problem in problems), problems
+# What is opened in a way of its own: without scripts, or with a MathJax that is long on its way.
+OPENING_DEFECTS = {
+    "blocking MathJax": (
+        page_checks.paints_before_mathjax,
+        SLOW_BASE,
+        ('<script async="async" (?=src="[^"]*mathjax)', "<script "),
+        "waits for MathJax",
+    ),
+    "text that needs scripts": (
+        page_checks.readable_without_scripts,
+        BASE,
+        style("main { display: none !important }"),
+        "no text is visible",
+    ),
+}
 
 
-def test_text_that_needs_scripts_is_seen(
-    browser: Browser, planted_site: Path, planted_server: str
+@pytest.mark.parametrize("defect", OPENING_DEFECTS)
+def test_opening_check_sees(
+    browser: Browser, planted_site: Path, planted_server: str, defect: str
 ) -> None:
-    plant(planted_site, "</head>", "<style>main { display: none !important }</style></head>")
-    base = f"{planted_server}{BASE}"
-    problems = page_checks.readable_without_scripts(browser, f"{base}{PLANTED}", base)
-    assert any("no text is visible" in problem for problem in problems), problems
+    check, root, (pattern, replacement), expected = OPENING_DEFECTS[defect]
+    plant(planted_site, pattern, replacement)
+    base = f"{planted_server}{root}"
+    problems = check(browser, f"{base}{PLANTED}", base)
+    assert any(expected in problem for problem in problems), problems
 
 
 FILE_DEFECTS: dict[str, tuple[file_checks.FileCheck, tuple[str, str], str]] = {
