@@ -5,13 +5,23 @@ Everything public is here, flat: ``import cebook as ce``. Two names are modules 
 matplotlib).
 """
 
-from . import information, numerics, textbook
+from . import information, numerics, softmax_loss, targets, textbook
 from .information import *
 from .numerics import *
+from .softmax_loss import *
+from .targets import *
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "figures", "textbook", *information.__all__, *numerics.__all__]
+__all__ = [
+    "__version__",
+    "figures",
+    "textbook",
+    *information.__all__,
+    *softmax_loss.__all__,
+    *targets.__all__,
+    *numerics.__all__,
+]
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,8 @@ argument, what came, what was expected and the likely mistake.
 from __future__ import annotations
 
 import math
-from numbers import Real
+import warnings
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,19 +22,24 @@ Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Axis = int | tuple[int, ...] | None
 
 
-def as_floating(name: str, value: ArrayLike) -> Array:
-    """Return ``value`` as an array of floats: its own dtype if floating, float64 for integers."""
+def as_array(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
+    """Return ``value`` as an array of its own dtype; nothing it carries besides is dropped."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{name} is a masked array, and its mask would be dropped without a word. "
-            f"Fill it first: {name}.filled(0) if masked entries mean probability zero."
+            f"{name} is a masked array, and its mask would be dropped without a word. Fill it "
+            f"first: masked probabilities with .filled(0), masked logits with .filled(-np.inf)."
         )
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from None
     except (RuntimeError, TypeError) as error:  # as from a tensor that is on a GPU or has a graph
         raise TypeError(f"{name} must be something NumPy can take as an array: {error}") from None
+
+
+def as_floating(name: str, value: ArrayLike) -> Array:
+    """Return ``value`` as an array of floats: its own dtype if floating, float64 for integers."""
+    array = as_array(name, value)
     if array.dtype.kind == "f":
         # A foreign byte order is a storage detail; arithmetic wants the machine's own.
         return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -63,7 +69,7 @@ def check_same_shape(**arrays: Array) -> None:
     if a.size == b.size:
         hint = "They have as many entries: did you mean reshape, or a transpose?"
     elif a.shape == b.shape[:-1]:
-        hint = f"If {first} holds class labels, np.eye({b.shape[-1]})[{first}] makes it one-hot."
+        hint = f"If {first} holds class labels, ce.one_hot({first}, {b.shape[-1]}) spells them out."
     else:
         hint = (
             "Nothing is broadcast here, because a forgotten axis would go unnoticed: if you mean "
@@ -93,13 +99,36 @@ def check_base(base: float | None) -> np.longdouble:
 def reduced_axes(name: str, array: Array, axis: Axis) -> tuple[int, ...]:
     """Return the axes to reduce over, in range and non-negative; ``None`` means all of them."""
     if array.ndim == 0:
+        hint = (
+            "For the two-outcome case use binary_entropy or binary_kl_divergence."
+            if name in ("p", "q")
+            else f"Pass [{name}] if there is but one class."
+        )
         raise ValueError(
             f"{name} must have at least one axis to sum over, but it is the single number "
-            f"{array[()]}. For the two-outcome case use binary_entropy or binary_kl_divergence."
+            f"{array[()]}. {hint}"
         )
     if axis is None:
         return tuple(range(array.ndim))
     return normal_axes(array, axis)
+
+
+def class_axis(name: str, array: Array, axis: int) -> int:
+    """Return the axis of the classes as a number from 0: one axis, with at least one class."""
+    if not isinstance(axis, Integral) or isinstance(axis, bool):
+        raise TypeError(f"axis must be one int, the axis of the classes, but it is {axis!r}.")
+    (classes,) = reduced_axes(name, array, int(axis))
+    check_some_classes(name, array, (classes,))
+    return classes
+
+
+def check_some_classes(name: str, array: Array, axes: tuple[int, ...]) -> None:
+    """Raise if there are no classes: probabilities of nothing cannot sum to 1."""
+    if math.prod(array.shape[axis] for axis in axes) == 0:
+        raise ValueError(
+            f"{name} must have at least one class along axis {_axes_text(axes)}, but its shape is "
+            f"{array.shape}: an empty batch is fine, an empty distribution is not."
+        )
 
 
 def normal_axes(array: Array, axis: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -155,15 +184,190 @@ def sum_tolerance(array: Array, axes: tuple[int, ...]) -> float:
     return min(max(math.sqrt(eps), outcomes * eps), 0.1)
 
 
-def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype to compute in: at least float64, so that float16 and float32 round once."""
-    return np.result_type(dtype, np.float64)
+# Classification -----------------------------------------------------------------------------------
+
+
+def warn_if_probabilities(name: str, array: Array, axis: int) -> None:
+    """Warn when what should be logits has rows of non-negative numbers that all sum to 1."""
+    if array.shape[axis] == 1 or array.size == 0:
+        return  # The logit of a single class may be 1, and says nothing.
+    if (array >= 0).all() and (
+        abs(_totals(array, (axis,)) - 1) <= sum_tolerance(array, (axis,))
+    ).all():
+        warnings.warn(
+            f"{name} looks like probabilities: every row is non-negative and sums to 1. Softmax "
+            f"would be applied a second time, and the loss could not come near 0. Pass the raw "
+            f"outputs of the last layer, or use nll_loss on log-probabilities.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def warn_if_positive(name: str, log_probs: Array) -> None:
+    """Warn when what should be log-probabilities holds a number above 0."""
+    positive = log_probs > math.sqrt(np.finfo(log_probs.dtype).eps)
+    if positive.any():
+        where = np.argwhere(positive)[0]
+        warnings.warn(
+            f"{name} must be log-probabilities, which are never above 0, but "
+            f"{_entry(name, log_probs, where)}. For logits use softmax_cross_entropy; for "
+            f"probabilities take np.log first.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def check_targets(
+    name: str, scores: Array, axis: int, targets: ArrayLike, ignore_index: int | None
+) -> np.ndarray[Any, Any]:
+    """Return the targets of ``scores``: class indices if of integer dtype, else distributions.
+
+    Indices have the shape of ``scores`` without ``axis``, distributions the same shape.
+    """
+    array = as_array("targets", targets)
+    without_axis = scores.shape[:axis] + scores.shape[axis + 1 :]
+    if array.size == 0 and array.shape == without_axis:
+        return np.zeros(without_axis, dtype=np.intp)  # [] is of dtype float, and holds no label.
+    if array.dtype.kind in "iu":
+        _check_label_shape(name, scores, axis, array)
+        check_ignore_index(ignore_index)
+        ignored = None if ignore_index is None else array == ignore_index
+        check_labels("targets", array, scores.shape[axis], ignored)
+        return array
+    distributions = as_floating("targets", array)
+    if distributions.shape != scores.shape:
+        if distributions.shape == without_axis:
+            raise TypeError(
+                f"targets are of dtype {array.dtype} and have the shape of class indices, "
+                f"{array.shape}. Class indices must be integers: use .astype(int). Distributions "
+                f"would have the shape of {name}, {scores.shape}."
+            )
+        check_same_shape(targets=distributions, **{name: scores})
+    if ignore_index is not None:
+        raise ValueError(
+            f"ignore_index must be None when targets are distributions, but it is "
+            f"{ignore_index!r}: a distribution has no label to compare with it. Leave those rows "
+            f"out, or drop them from the losses of reduction='none'."
+        )
+    check_distribution("targets", distributions, (axis,))
+    return distributions
+
+
+def _check_label_shape(name: str, scores: Array, axis: int, labels: np.ndarray[Any, Any]) -> None:
+    without_axis = scores.shape[:axis] + scores.shape[axis + 1 :]
+    if labels.shape == without_axis:
+        return
+    others = [
+        other
+        for other in range(scores.ndim)
+        if scores.shape[:other] + scores.shape[other + 1 :] == labels.shape
+    ]
+    if labels.shape == scores.shape:
+        hint = "Distributions, one-hot ones too, must be floats: use .astype(float)."
+    elif others:
+        hint = f"Are the classes along another axis? Then axis={others[0]}."
+    elif labels.size == math.prod(without_axis):
+        hint = f"There are as many labels as rows: reshape targets to {without_axis}."
+    else:
+        hint = "There must be one label for each row."
+    raise ValueError(
+        f"targets are integers, so they are class indices and must have the shape of {name} "
+        f"without axis {axis}: {name} has shape {scores.shape}, so {without_axis} was expected, "
+        f"but targets has shape {labels.shape}. {hint}"
+    )
+
+
+def check_labels(
+    name: str,
+    labels: np.ndarray[Any, Any],
+    num_classes: int,
+    ignored: np.ndarray[Any, Any] | None = None,
+) -> None:
+    """Raise unless every label that is not ignored lies in 0, ..., num_classes - 1."""
+    outside = (labels < 0) | (labels >= num_classes)
+    if ignored is not None:
+        outside &= ~ignored
+    if not outside.any():
+        return
+    where = np.argwhere(outside)[0]
+    first = int(labels[tuple(where)])
+    if first == -100:
+        hint = "If -100 marks what does not count, pass ignore_index=-100."
+    elif first < 0:
+        hint = (
+            "A negative label does not count from the end; if it marks padding, see ignore_index."
+        )
+    elif labels.min() == 1 and labels.max() == num_classes:
+        hint = "Do the labels count from 1? Then subtract 1."
+    else:
+        hint = "Is the axis of the classes right, and are there enough of them?"
+    index = ", ".join(str(int(i)) for i in where)
+    entry = f"{name}[{index}] = {first}" if index else f"it is {first}"
+    raise ValueError(
+        f"{name} must be class indices from 0 to {num_classes - 1}, but {entry} "
+        f"({int(outside.sum())} of {labels.size} are out of range). {hint}"
+    )
+
+
+def check_ignore_index(ignore_index: int | None) -> None:
+    """Raise unless ``ignore_index`` is one integer or None."""
+    if ignore_index is None:
+        return
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, Integral):
+        raise TypeError(
+            f"ignore_index must be the one integer that marks targets to leave out, or None, but "
+            f"it is {ignore_index!r}."
+        )
+
+
+def check_weight(weight: ArrayLike, num_classes: int) -> Array:
+    """Return ``weight`` as an array of one finite, non-negative number for each class."""
+    array = as_floating("weight", weight)
+    if array.shape != (num_classes,):
+        raise ValueError(
+            f"weight must have one entry for each class, shape ({num_classes},), but it has shape "
+            f"{array.shape}. To weight samples, multiply the losses of reduction='none'."
+        )
+    wrong = ~(np.isfinite(array) & (array >= 0))
+    if wrong.any():
+        where = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"weight must be finite and non-negative, but {_entry('weight', array, where)}. "
+            f"Is it 1/count of a class that never occurs? Give that class weight 0."
+        )
+    return array
+
+
+def check_label_smoothing(label_smoothing: float) -> float:
+    """Return ``label_smoothing`` if it is a number in [0, 1]."""
+    if isinstance(label_smoothing, bool) or not isinstance(label_smoothing, Real):
+        raise TypeError(f"label_smoothing must be a number in [0, 1], not {label_smoothing!r}.")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"label_smoothing must lie in [0, 1], but it is {label_smoothing!r}. It is the share "
+            f"of the target that is spread over all classes: 0.1 is common, 10 for 10 % is not."
+        )
+    return float(label_smoothing)
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise unless ``reduction`` is one of the three."""
+    if reduction in ("mean", "sum", "none"):
+        return
+    hint = "None is written 'none', a string. " if reduction is None else ""
+    hint += "For 'batchmean' use 'sum', divided by the batch. " if reduction == "batchmean" else ""
+    raise ValueError(
+        f"reduction must be 'mean', 'sum' or 'none', but it is {reduction!r}. {hint}".rstrip()
+    )
+
+
+# Messages -----------------------------------------------------------------------------------------
 
 
 def _totals(array: Array, axes: tuple[int, ...]) -> Array:
     # A sum that overflows is not 1 either, and that is all there is to say about it.
     with np.errstate(over="ignore"):
-        return np.asarray(array.sum(axis=axes, dtype=working_dtype(array.dtype)))
+        return np.asarray(array.sum(axis=axes, dtype=np.result_type(array, np.float64)))
 
 
 def _entry(name: str, array: Array, where: np.ndarray[Any, Any]) -> str:

@@ -8,11 +8,11 @@ sums here have terms of one sign, so that nothing cancels.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._rows import as_rows, rounded, working_dtype
 from ._validation import (
     Array,
     Axis,
@@ -23,7 +23,6 @@ from ._validation import (
     check_same_shape,
     normal_axes,
     reduced_axes,
-    working_dtype,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def entropy(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
     """
     (rows,), dtype = _distributions(axis, p=p)
     log, unit = _logarithm(base)
-    return _rounded(_surprise_terms(rows, rows, log).sum(axis=-1), dtype, unit)
+    return _in_units(_surprise_terms(rows, rows, log).sum(axis=-1), dtype, unit)
 
 
 def perplexity(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -147,7 +146,7 @@ def perplexity(p: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> A
     check_base(base)
     (rows,), dtype = _distributions(axis, p=p)
     # Whole numbers of bits are exact, so that two equally likely outcomes count as two.
-    return _rounded(np.exp2(_surprise_terms(rows, rows, np.log2).sum(axis=-1)), dtype)
+    return rounded(np.exp2(_surprise_terms(rows, rows, np.log2).sum(axis=-1)), dtype)
 
 
 def binary_entropy(p: ArrayLike, *, base: float | None = None) -> Any:
@@ -194,7 +193,7 @@ def binary_entropy(p: ArrayLike, *, base: float | None = None) -> Any:
     heads = array.astype(working_dtype(array.dtype))
     with np.errstate(all="ignore"):
         of_tails = np.where(heads == 1, 0, (heads - 1) * np.log1p(-heads))
-    return _rounded(_surprise_terms(heads, heads) + of_tails, array.dtype, check_base(base))
+    return _in_units(_surprise_terms(heads, heads) + of_tails, array.dtype, check_base(base))
 
 
 def conditional_entropy(
@@ -259,7 +258,7 @@ def conditional_entropy(
         of_others = _surprise_terms(others, others / (largest + rest))
     of_others = np.where(others == 0, 0, of_others)
     of_rows = of_largest[..., 0] + of_others.sum(axis=-1)
-    return _rounded(of_rows.sum(axis=-1), dtype, check_base(base))
+    return _in_units(of_rows.sum(axis=-1), dtype, check_base(base))
 
 
 def mutual_information(
@@ -319,7 +318,7 @@ def mutual_information(
         given_row = np.where(of_rows == 0, 0, table / of_rows)
         unconditional = of_columns / of_columns.sum(axis=-1, keepdims=True)
         terms = of_rows * _divergence_terms(given_row, unconditional)
-    return _rounded(terms.sum(axis=(-2, -1)), dtype, check_base(base))
+    return _in_units(terms.sum(axis=(-2, -1)), dtype, check_base(base))
 
 
 # Chapter 2: cross-entropy and divergence ----------------------------------------------------------
@@ -371,7 +370,7 @@ def cross_entropy(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     """
     (true, model), dtype = _distributions(axis, p=p, q=q)
     log, unit = _logarithm(base)
-    return _rounded(_surprise_terms(true, model, log).sum(axis=-1), dtype, unit)
+    return _in_units(_surprise_terms(true, model, log).sum(axis=-1), dtype, unit)
 
 
 def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -433,7 +432,7 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     2.0000e-18
     """
     (true, model), dtype = _distributions(axis, p=p, q=q)
-    return _rounded(_divergence_terms(true, model).sum(axis=-1), dtype, check_base(base))
+    return _in_units(_divergence_terms(true, model).sum(axis=-1), dtype, check_base(base))
 
 
 def binary_kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = None) -> Any:
@@ -482,7 +481,7 @@ def binary_kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = Non
     heads = _divergence_terms(true, model)
     # 1 - p may round, the difference of the two coins does not: it is passed on, not recomputed.
     tails = _divergence_terms(1 - true, 1 - model, true - model)
-    return _rounded(heads + tails, dtype, check_base(base))
+    return _in_units(heads + tails, dtype, check_base(base))
 
 
 def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | None = None) -> Any:
@@ -536,7 +535,7 @@ def js_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     inf 1.0
     """
     (first, second), dtype = _distributions(axis, p=p, q=q)
-    return _rounded(_js_terms(first, second).sum(axis=-1), dtype, check_base(base))
+    return _in_units(_js_terms(first, second).sum(axis=-1), dtype, check_base(base))
 
 
 # The terms of the sums ----------------------------------------------------------------------------
@@ -625,13 +624,7 @@ def _distributions(axis: Axis, **named: ArrayLike) -> tuple[list[Array], np.dtyp
     for name, array in arrays.items():
         axes = reduced_axes(name, array, axis)
         check_distribution(name, array, axes)
-        outcomes_last = np.moveaxis(array, axes, range(-len(axes), 0))
-        kept = outcomes_last.shape[: array.ndim - len(axes)]
-        outcomes = math.prod(outcomes_last.shape[len(kept) :])
-        # NumPy sums in pairs only along contiguous memory; else the error grows with the length.
-        rows.append(
-            np.ascontiguousarray(outcomes_last.reshape(*kept, outcomes), dtype=working_dtype(dtype))
-        )
+        rows.append(as_rows(array, axes, working_dtype(dtype)))
     return rows, dtype
 
 
@@ -651,9 +644,7 @@ def _joint(joint: ArrayLike, axis: tuple[int, int]) -> tuple[Array, np.dtype[Any
     return np.ascontiguousarray(table, dtype=working_dtype(array.dtype)), array.dtype
 
 
-def _rounded(result: Array, dtype: np.dtype[Any], unit: np.longdouble | float = 1) -> Any:
-    """Express in units of so many nats, and round once, to the dtype of the input."""
-    result = np.asarray(result)
-    # A result too small for its dtype rounds to 0 without a word; one too large overflows aloud.
+def _in_units(result: Array, dtype: np.dtype[Any], unit: np.longdouble) -> Any:
+    """Express in units of so many nats, in the dtype of the input."""
     with np.errstate(under="ignore"):
-        return (result / result.dtype.type(unit)).astype(dtype)[()]
+        return rounded(result / result.dtype.type(unit), dtype)

@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cross_entropy", "entropy", "kl_divergence"]
+__all__ = [
+    "caffe_fused_layer",
+    "caffe_separate_layers",
+    "cross_entropy",
+    "entropy",
+    "kl_divergence",
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+    "softmax_loss",
+    "softmax_loss_gradient",
+]
 
 
 def entropy(p: Any) -> Any:
@@ -46,3 +57,96 @@ def kl_divergence(p: Any, q: Any) -> Any:
     True
     """
     return np.sum(p * np.log(p / q))
+
+
+def softmax(z: Any) -> Any:
+    """Return ``e^z / sum e^z`` (A2): nan as soon as one exponential overflows.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(softmax(np.array([0.0, 710.0])))
+    [ 0. nan]
+    """
+    return np.exp(z) / np.sum(np.exp(z), axis=-1, keepdims=True)
+
+
+def logsumexp(z: Any) -> Any:
+    """Return ``log sum e^z``: inf when an exponential overflows, -inf when all underflow.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(logsumexp(np.array([[0.0, 710.0], [-800.0, -801.0]])))
+    [ inf -inf]
+    """
+    return np.log(np.sum(np.exp(z), axis=-1))
+
+
+def log_softmax(z: Any) -> Any:
+    """Return ``log(softmax(z))`` (P1): -inf for a small probability, 0 for one next to 1.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(log_softmax(np.array([0.0, -40.0, -800.0])))
+    [  0. -40. -inf]
+    """
+    return np.log(softmax(z))
+
+
+def softmax_loss(z: Any, y: Any) -> Any:
+    """Return ``-sum y log(softmax(z))`` for one-hot y (A6, C3): nan when a logit is large.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(softmax_loss(np.array([0.0, 800.0, 0.0]), np.array([0, 1, 0])))
+    nan
+    """
+    return -np.sum(y * log_softmax(z), axis=-1)
+
+
+def softmax_loss_gradient(z: Any, y: Any) -> Any:
+    """Return the softmax Jacobian times ``-y/s`` (P2): the chain rule, one layer after the other.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(softmax_loss_gradient(np.array([0.0, -800.0]), np.array([0, 1])))
+    [nan nan]
+    """
+    s = softmax(z)
+    jacobian = np.diag(s) - np.outer(s, s)
+    return jacobian @ (-y / s)
+
+
+def caffe_separate_layers(z: Any, label: int) -> tuple[Any, Any]:
+    """Return loss and gradient of Caffe's Softmax layer under its MultinomialLogisticLoss (P3).
+
+    The loss layer sees only probabilities and floors the one of the label at 1e-20, so that no loss
+    exceeds 46.05 and the gradient fades once the probability is below that.
+
+    >>> import numpy as np
+    >>> loss, gradient = caffe_separate_layers(np.array([0, -60], dtype=np.float32), 1)
+    >>> print(f"{loss:.2f}, {gradient[0]:.1e}")
+    46.05, 8.8e-07
+    """
+    s = softmax(z - np.max(z))
+    floored = np.maximum(s[label], s.dtype.type(1e-20))
+    from_above = np.zeros_like(s)
+    from_above[label] = -1 / floored
+    # Caffe's backward pass of softmax: the Jacobian times a vector, without the matrix.
+    return -np.log(floored), s * (from_above - s @ from_above)
+
+
+def caffe_fused_layer(z: Any, label: int) -> tuple[Any, Any]:
+    """Return loss and gradient of Caffe's SoftmaxWithLoss layer (P3).
+
+    The gradient is ``s - y`` and lives at any gap. The probability in the loss is floored at
+    FLT_MIN, the smallest normal float32, so that no loss exceeds 87.34.
+
+    >>> import numpy as np
+    >>> loss, gradient = caffe_fused_layer(np.array([0, -200], dtype=np.float32), 1)
+    >>> print(f"{loss:.2f}, {gradient[0]:.1f}")
+    87.34, 1.0
+    """
+    s = softmax(z - np.max(z))
+    gradient = s.copy()
+    gradient[label] -= 1
+    return -np.log(np.maximum(s[label], np.finfo(np.float32).smallest_normal)), gradient

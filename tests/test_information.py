@@ -605,7 +605,7 @@ def test_shapes_that_do_not_match(name, shape):
 @pytest.mark.parametrize("name", PAIRED)
 def test_shapes_that_say_what_was_meant(name):
     function = getattr(ce, name)
-    assert "np.eye(4)[p] makes it one-hot" in message(
+    assert "ce.one_hot(p, 4) spells them out" in message(
         ValueError, function, [2, 0, 1], np.full((3, 4), 0.25)
     )
     assert "did you mean reshape, or a transpose?" in message(
