@@ -6,6 +6,8 @@ measured is the error of the code and not of the input.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import mpmath
 import numpy as np
 
@@ -16,10 +18,12 @@ mpmath.mp.dps = 150
 def exact(array):
     """Return the numbers of a float array as a nested list of mpf, bit for bit."""
     array = np.asarray(array)
-    if array.ndim == 0:
-        high = float(array)
-        return mpmath.mpf(high) + mpmath.mpf(float(array - array.dtype.type(high)))
-    return [exact(row) for row in array]
+    if array.ndim:
+        return [exact(row) for row in array]
+    if array.dtype == np.longdouble and np.isfinite(array):
+        top, bottom = array[()].as_integer_ratio()
+        return mpmath.mpf(top) / bottom
+    return mpmath.mpf(float(array))
 
 
 def _xlogy(x, y):
@@ -84,14 +88,101 @@ def mutual_information(joint):
     )
 
 
-def error_in_eps(actual, truth):
-    """Return ``|actual - truth| / (eps |truth|)`` with the eps of the dtype of ``actual``."""
+# Part II ------------------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """What a row of logits stands for; every entry is a sum of terms of one sign."""
+
+    logsumexp: mpmath.mpf
+    costs: list[mpmath.mpf]  # -log s
+    probabilities: list[mpmath.mpf]  # s
+    complements: list[mpmath.mpf]  # 1 - s
+
+
+def softmax_row(x):
+    """Return the row of logits, with nan where it has no answer."""
+    x = exact(x)
+    nan = [mpmath.nan] * len(x)
+    if any(map(mpmath.isnan, x)):
+        return Row(mpmath.nan, nan, nan, nan)
+    top = max(x)
+    if mpmath.isinf(top) and (top < 0 or x.count(top) > 1):
+        return Row(top, nan, nan, nan)
+    at = x.index(top)
+    below = [top - value if value < top else mpmath.mpf(0) for value in x]
+    terms = [mpmath.exp(-difference) for difference in below]
+    logarithm = mpmath.log1p(mpmath.fsum(_without(terms, at)))
+    total = mpmath.fsum(terms)
+    return Row(
+        top + logarithm,
+        [difference + logarithm for difference in below],
+        [term / total for term in terms],
+        [mpmath.fsum(_without(terms, k)) / total for k in range(len(x))],
+    )
+
+
+def loss_factors(
+    targets, classes, *, weight=None, ignore_index=None, label_smoothing=0.0, reduction="none"
+):
+    """Return what multiplies ``-log q`` in the loss: ``w ((1 - eps) p + eps/K)`` for each row.
+
+    It is None for a row that is left out, and for every row when the mean is over nothing.
+    """
+    targets = np.asarray(targets)
+    by_index = targets.dtype.kind in "iu"
+    weights = [mpmath.mpf(1)] * classes if weight is None else exact(weight)
+    eps = exact(label_smoothing)
+    rows, divisor = [], mpmath.mpf(0)
+    for target in targets:
+        if by_index and target == ignore_index:
+            rows.append(None)
+            continue
+        divisor += weights[target] if by_index else 1
+        p = [mpmath.mpf(int(k == target)) for k in range(classes)] if by_index else exact(target)
+        rows.append([w * ((1 - eps) * q + eps / classes) for w, q in zip(weights, p, strict=True)])
+    if reduction != "mean":
+        divisor = mpmath.mpf(1)
+    return [row and divisor and [factor / divisor for factor in row] for row in rows]
+
+
+def softmax_cross_entropy(x, factors):
+    """Return the loss and the gradient of a row of logits."""
+    row = softmax_row(x)
+    # P s - c, P the sum of the factors c, without the part that cancels.
+    gradient = [
+        s * mpmath.fsum(_without(factors, k)) - _times(c, one_minus_s)
+        for k, (s, c, one_minus_s) in enumerate(
+            zip(row.probabilities, factors, row.complements, strict=True)
+        )
+    ]
+    return mpmath.fsum(map(_times, factors, row.costs)), gradient
+
+
+def nll_loss(log_probs, factors):
+    """Return the loss of a row of log-probabilities."""
+    return mpmath.fsum(_times(c, -q) for c, q in zip(factors, exact(log_probs), strict=True))
+
+
+def _without(terms, k):
+    return terms[:k] + terms[k + 1 :]
+
+
+def _times(factor, cost):
+    """Return the product; nothing times infinity is nothing."""
+    return mpmath.mpf(0) if factor == 0 and mpmath.isinf(cost) else factor * cost
+
+
+def error_in_eps(actual, truth, size=None):
+    """Return ``|actual - truth| / (eps size)`` with the eps of the dtype of ``actual``.
+
+    The size is that of the truth, unless the error is to be measured against another.
+    """
     actual = np.asarray(actual)
-    if mpmath.isinf(truth) or truth == 0:
+    size = abs(truth) if size is None else size
+    if mpmath.isnan(truth):
+        return 0.0 if np.isnan(actual) else float("inf")
+    if mpmath.isinf(truth) or size == 0:
         return 0.0 if exact(actual) == truth else float("inf")
     eps = mpmath.mpf(float(np.finfo(actual.dtype).eps))
-    return (
-        float(abs(exact(actual) - truth) / abs(truth) / eps)
-        if np.isfinite(actual)
-        else float("inf")
-    )
+    return float(abs(exact(actual) - truth) / size / eps) if np.isfinite(actual) else float("inf")
