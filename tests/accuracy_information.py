@@ -1,7 +1,7 @@
 """Measure the accuracy of ``cebook.information`` against 50 digits, beside SciPy and PyTorch.
 
-Run as ``python tests/accuracy.py`` to print the table of worst errors, in units of the eps of the
-dtype. ``tests/test_information.py`` runs the same grid and holds every row to its bound.
+Run as ``python tests/accuracy_information.py`` to print the table of worst errors, in units of the
+eps of the dtype. ``tests/test_information.py`` runs the same grid and holds every row to its bound.
 
 The truth is that of the numbers as they are stored, whose sum is 1 only up to rounding. For the
 divergences it is the generalised sum. SciPy's ``entropy`` divides by the sums first, and PyTorch's
@@ -11,13 +11,13 @@ plain sums do not notice them: part of what stands in their columns is that, not
 from __future__ import annotations
 
 import functools
-import warnings
 
 import numpy as np
 import oracle
 import scipy.special
 import scipy.stats
 import torch
+from accuracy import DTYPES, print_table, quiet_peers
 from scipy.spatial import distance
 
 import cebook as ce
@@ -25,7 +25,6 @@ import cebook as ce
 OUTCOMES = (2, 3, 10, 100, 1000)
 SPREADS = (0.0, 1.0, 30.0)
 GAPS = (1.0, 1e-1, 1e-3, 1e-5, 1e-7)
-DTYPES = (np.float32, np.float64)
 
 # PACKAGE.md: at most 4 eps, and 8 for KL divergences at whatever distance of p and q. The mutual
 # information is one, of a table from the product of its marginals.
@@ -144,30 +143,21 @@ def worst_errors(name, dtype):
             continue  # Below the normal numbers there are fewer digits to get right.
         row = worst.setdefault(group, dict.fromkeys(functions, 0.0))
         for library, function in functions.items():
-            with warnings.catch_warnings():
-                # A peer may warn on inputs that it cannot handle; its number is what is measured.
-                warnings.simplefilter("ignore" if library != "cebook" else "error")
+            with quiet_peers(library):
                 row[library] = max(row[library], oracle.error_in_eps(function(*arguments), truth))
     return worst
 
 
 def main():
-    header = f"{'function':22}{'dtype':9}{'inputs':12}{'cebook':>9}"
-    header += f"{'SciPy':>11}{'PyTorch':>11}{'bound':>7}"
-    print(header, "-" * len(header), sep="\n")
-    for name, bound in BOUNDS.items():
-        for dtype in DTYPES:
-            for group, row in worst_errors(name, dtype).items():
-                peers = (
-                    f"{row[peer]:11.3g}" if peer in row else " " * 11
-                    for peer in ("SciPy", "PyTorch")
-                )
-                print(
-                    f"{name:22}{np.dtype(dtype).name:9}{group:12}{row['cebook']:9.2f}",
-                    *peers,
-                    f"{bound:7}",
-                    sep="",
-                )
+    print_table(
+        ("function", "dtype", "inputs"),
+        (
+            ((name, np.dtype(dtype).name, group), row, bound)
+            for name, bound in BOUNDS.items()
+            for dtype in DTYPES
+            for group, row in worst_errors(name, dtype).items()
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ measured is the error of the code and not of the input.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import mpmath
@@ -112,13 +113,13 @@ def softmax_row(x):
     at = x.index(top)
     below = [top - value if value < top else mpmath.mpf(0) for value in x]
     terms = [mpmath.exp(-difference) for difference in below]
-    logarithm = mpmath.log1p(mpmath.fsum(_without(terms, at)))
-    total = mpmath.fsum(terms)
+    others, total = _sums_of_others(terms), mpmath.fsum(terms)
+    logarithm = mpmath.log1p(others[at])
     return Row(
         top + logarithm,
         [difference + logarithm for difference in below],
         [term / total for term in terms],
-        [mpmath.fsum(_without(terms, k)) / total for k in range(len(x))],
+        [other / total for other in others],
     )
 
 
@@ -141,21 +142,17 @@ def loss_factors(
         divisor += weights[target] if by_index else 1
         p = [mpmath.mpf(int(k == target)) for k in range(classes)] if by_index else exact(target)
         rows.append([w * ((1 - eps) * q + eps / classes) for w, q in zip(weights, p, strict=True)])
-    if reduction != "mean":
-        divisor = mpmath.mpf(1)
-    return [row and divisor and [factor / divisor for factor in row] for row in rows]
+    if reduction == "mean":
+        rows = [row and divisor and [factor / divisor for factor in row] for row in rows]
+    return [row or None for row in rows]
 
 
-def softmax_cross_entropy(x, factors):
-    """Return the loss and the gradient of a row of logits."""
-    row = softmax_row(x)
+def softmax_cross_entropy(row, factors):
+    """Return the loss and the gradient of what :func:`softmax_row` returns."""
     # P s - c, P the sum of the factors c, without the part that cancels.
-    gradient = [
-        s * mpmath.fsum(_without(factors, k)) - _times(c, one_minus_s)
-        for k, (s, c, one_minus_s) in enumerate(
-            zip(row.probabilities, factors, row.complements, strict=True)
-        )
-    ]
+    pulls = map(_times, _sums_of_others(factors), row.probabilities)
+    pushes = map(_times, factors, row.complements)
+    gradient = [pull - push for pull, push in zip(pulls, pushes, strict=True)]
     return mpmath.fsum(map(_times, factors, row.costs)), gradient
 
 
@@ -164,8 +161,11 @@ def nll_loss(log_probs, factors):
     return mpmath.fsum(_times(c, -q) for c, q in zip(factors, exact(log_probs), strict=True))
 
 
-def _without(terms, k):
-    return terms[:k] + terms[k + 1 :]
+def _sums_of_others(terms):
+    """Return, for every term, the sum of those before and those after it."""
+    before = accumulate(terms[:-1], initial=mpmath.mpf(0))
+    after = list(accumulate(reversed(terms[1:]), initial=mpmath.mpf(0)))
+    return [a + b for a, b in zip(before, reversed(after), strict=True)]
 
 
 def _times(factor, cost):

@@ -12,7 +12,9 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from accuracy import BOUNDS, DTYPES, worst_errors
+from accuracy import DTYPES
+from accuracy_information import BOUNDS, worst_errors
+from helpers import FLOATS, LAYOUTS, NOT_NUMBERS, message
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -34,7 +36,6 @@ PAIRED = [*TWO, "binary_kl_divergence"]
 EPS = np.finfo(np.float64).eps
 TINY = 5e-324
 LOG2 = math.log(2)
-FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
 
 
 def normalised(weights, axis=-1):
@@ -325,16 +326,6 @@ def test_no_axis_at_all_leaves_single_certain_outcomes():
     assert_array_equal(ce.entropy(np.ones((2, 3)), axis=()), np.zeros((2, 3)))
 
 
-LAYOUTS = {
-    "reversed": lambda a: a[::-1].copy()[::-1],
-    "transposed": lambda a: a.T.copy().T,
-    "fortran": np.asfortranarray,
-    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
-    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
-    "read-only": lambda a: np.broadcast_to(a, a.shape),
-}
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ALL)
 def test_memory_layout_does_not_matter_and_inputs_stay_as_they_are(name, layout):
@@ -551,25 +542,6 @@ def test_a_coin_is_a_distribution_of_two_outcomes(p, q):
 
 
 # Errors -------------------------------------------------------------------------------------------
-
-
-def message(error, function, *inputs, **options):
-    with pytest.raises(error) as caught:
-        function(*inputs, **options)
-    assert type(caught.value) is error
-    return str(caught.value)
-
-
-NOT_NUMBERS = {
-    "complex": (np.array([0.5 + 0j, 0.5]), "its dtype is complex128", "pass its .real"),
-    "object": (np.array([0.5, None]), "its dtype is object", ".astype(float)"),
-    "exact": ([Fraction(1, 2)] * 2, "its dtype is object", ".astype(float)"),
-    "text": (["0.5", "0.5"], "its dtype is <U3", "Are these labels? Count them"),
-    "masked": (np.ma.masked_array([0.5, 0.5], [0, 1]), "masked array", "Fill it first: "),
-    "dates": (np.array(["2026-01-01"], "M8[D]"), "datetime64[D]", "Convert it with .astype(float)"),
-    "tensor with a graph": (torch.full((2,), 0.5, requires_grad=True), "requires grad", "detach"),
-    "bfloat16 tensor": (torch.full((2,), 0.5).bfloat16(), "can take as an array", "BFloat16"),
-}
 
 
 @pytest.mark.parametrize("kind", NOT_NUMBERS)

@@ -1,0 +1,38 @@
+"""What the tests of several modules share: bad input, memory layouts, and the text of an error."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
+
+# The same numbers, stored in other ways.
+LAYOUTS = {
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "transposed": lambda a: a.T.copy().T,
+    "fortran": np.asfortranarray,
+    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "read-only": lambda a: np.broadcast_to(a, a.shape),
+}
+
+# What holds no real numbers: what came, and the likely mistake.
+NOT_NUMBERS = {
+    "complex": (np.array([0.5 + 0j, 0.5]), "its dtype is complex128", "pass its .real"),
+    "object": (np.array([0.5, None]), "its dtype is object", ".astype(float)"),
+    "exact": ([Fraction(1, 2)] * 2, "its dtype is object", ".astype(float)"),
+    "text": (np.array(["0.5", "0.5"]), "its dtype is <U3", "Are these labels?"),
+    "masked": (np.ma.masked_array([0.5, 0.5], [0, 1]), "masked array", "Fill it first: "),
+    "dates": (np.array(["2026-01-01"], "M8[D]"), "datetime64[D]", "Convert it with .astype(float)"),
+    "tensor with a graph": (torch.full((2,), 0.5, requires_grad=True), "requires grad", "detach"),
+    "bfloat16 tensor": (torch.full((2,), 0.5).bfloat16(), "can take as an array", "BFloat16"),
+}
+
+
+def message(error, function, *inputs, **options):
+    with pytest.raises(error) as caught:
+        function(*inputs, **options)
+    assert type(caught.value) is error
+    return str(caught.value)
