@@ -25,9 +25,13 @@ Axis = int | tuple[int, ...] | None
 def as_array(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
     """Return ``value`` as an array of its own dtype; nothing it carries besides is dropped."""
     if isinstance(value, np.ma.MaskedArray):
+        fill = {
+            "targets": "masked labels with a number of their own, passed as ignore_index.",
+            "labels": "or leave the masked labels out.",
+        }.get(name, "masked probabilities with .filled(0), masked logits with .filled(-np.inf).")
         raise TypeError(
             f"{name} is a masked array, and its mask would be dropped without a word. Fill it "
-            f"first: masked probabilities with .filled(0), masked logits with .filled(-np.inf)."
+            f"first: {fill}"
         )
     try:
         return np.asarray(value)
@@ -47,15 +51,17 @@ def as_floating(name: str, value: ArrayLike) -> Array:
         return array.astype(np.float64)
     raise TypeError(
         f"{name} must hold real numbers (float16, float32, float64 or longdouble; integers and "
-        f"bools become float64), but its dtype is {array.dtype}. {_dtype_hint(array.dtype)}"
+        f"bools become float64), but its dtype is {array.dtype}. {_dtype_hint(name, array.dtype)}"
     )
 
 
-def _dtype_hint(dtype: np.dtype[Any]) -> str:
+def _dtype_hint(name: str, dtype: np.dtype[Any]) -> str:
     if dtype.kind == "c":
         return "If its imaginary part is zero, pass its .real."
     if dtype.kind == "O":
         return "Look for an entry that is no number; for exact numbers use .astype(float)."
+    if dtype.kind in "US" and name == "targets":
+        return "Are these class names? np.unique(targets, return_inverse=True) numbers them."
     if dtype.kind in "US":
         return "Are these labels? Count them, and divide by the total."
     return "Convert it with .astype(float) first."
@@ -115,11 +121,16 @@ def reduced_axes(name: str, array: Array, axis: Axis) -> tuple[int, ...]:
 
 def class_axis(name: str, array: Array, axis: int) -> int:
     """Return the axis of the classes as a number from 0: one axis, with at least one class."""
-    if not isinstance(axis, Integral) or isinstance(axis, bool):
-        raise TypeError(f"axis must be one int, the axis of the classes, but it is {axis!r}.")
-    (classes,) = reduced_axes(name, array, int(axis))
+    classes = one_axis(name, array, axis)
     check_some_classes(name, array, (classes,))
     return classes
+
+
+def one_axis(name: str, array: Array, axis: int) -> int:
+    """Return the axis of the classes as a number from 0."""
+    if not isinstance(axis, Integral) or isinstance(axis, bool):
+        raise TypeError(f"axis must be one int, the axis of the classes, but it is {axis!r}.")
+    return reduced_axes(name, array, int(axis))[0]
 
 
 def check_some_classes(name: str, array: Array, axes: tuple[int, ...]) -> None:
@@ -291,7 +302,9 @@ def check_labels(
         return
     where = np.argwhere(outside)[0]
     first = int(labels[tuple(where)])
-    if first == -100:
+    if first < 0 and name == "labels":
+        hint = "A negative label does not count from the end; if it marks padding, leave it out."
+    elif first == -100:
         hint = "If -100 marks what does not count, pass ignore_index=-100."
     elif first < 0:
         hint = (
@@ -409,9 +422,10 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
     if sums_to(100, axes):
         return "Are these percentages? Divide by 100."
     if array.size and (array == np.floor(array)).all():
-        return f"Are these counts? Divide by {name}.sum(axis={axes}, keepdims=True)."
+        return f"Are these counts? Divide by {name}.sum(axis={_axes_text(axes)}, keepdims=True)."
     if abs(_totals(array, axes) - 1).max() < 1e-2:
-        return f"Widened from float32? Divide again by {name}.sum(axis={axes}, keepdims=True)."
+        total = f"{name}.sum(axis={_axes_text(axes)}, keepdims=True)"
+        return f"Widened from float32? Divide again by {total}."
     if 0.5 < _totals(array, axes).max() < 2:
         return (
             f"Is an entry mistyped or missing? If only the scale is off, divide {name} by its sum."

@@ -371,8 +371,10 @@ def nll_loss(
     terms = _terms("log_probs", scores, targets, axis, weight, ignore_index, 0.0, reduction)
     warn_if_positive("log_probs", scores)
     costs = 0.0 - as_rows(scores, (terms.axis,), terms.coefficients.dtype)
-    # A class index reads one entry of its row; a distribution reads them all.
-    unread = (terms.coefficients == 0) & (terms.from_indices | ~np.isnan(costs))
+    # A distribution reads all entries of its row, a class index but one.
+    unread = (terms.coefficients == 0) & ~np.isnan(costs)
+    if terms.from_indices:
+        unread |= terms.targets == 0
     loss = _reduced(terms, costs, unread, reduction, scores.dtype)
     if not return_grad:
         return loss
@@ -517,9 +519,11 @@ def softmax_cross_entropy(
     )
     warn_if_probabilities("logits", scores, terms.axis)
     shifted = _shifted(as_rows(scores, (terms.axis,), terms.coefficients.dtype))
-    costs = 0.0 - shifted.log_softmax()
+    # The loss of a row may be beyond the range of floats, and the mean of all within it.
+    scale = 2 if shifted.overflows() else 1
+    costs = 0.0 - shifted.log_softmax(scale)
     unread = (terms.coefficients == 0) & ~np.isnan(costs)
-    loss = _reduced(terms, costs, unread, reduction, scores.dtype)
+    loss = _reduced(terms, costs, unread, reduction, scores.dtype, scale)
     if not return_grad:
         return loss
     c = terms.coefficients
@@ -537,7 +541,7 @@ class _Shifted(NamedTuple):
 
     maximum: Array
     largest_at: Indices
-    differences: Array  # x - m, exactly 0 at the largest
+    halves: Array  # (x - m)/2, exactly 0 at the largest; x - m itself may overflow
     exponentials: Array  # exp(x - m), exactly 1 at the largest
     rest: Array  # their sum without the largest, so that log1p(rest) is the log of the sum
 
@@ -549,9 +553,14 @@ class _Shifted(NamedTuple):
         with np.errstate(under="ignore"):
             return _sums_of_others(self.exponentials, self.largest_at) / (1 + self.rest)
 
-    def log_softmax(self) -> Array:
-        with np.errstate(invalid="ignore", over="ignore"):
-            return self.differences - np.log1p(self.rest)
+    def log_softmax(self, scale: int = 1) -> Array:
+        """Return the logarithms, divided by ``scale``: 1, or 2 where they would overflow."""
+        with np.errstate(over="ignore", under="ignore"):
+            return (2 // scale) * self.halves - np.log1p(self.rest) / scale
+
+    def overflows(self) -> bool:
+        with np.errstate(over="ignore"):
+            return bool((np.isinf(2 * self.halves) & np.isfinite(self.halves)).any())
 
 
 def _shifted(rows: Array) -> _Shifted:
@@ -561,20 +570,20 @@ def _shifted(rows: Array) -> _Shifted:
     # one. In a row of -inf, and in one with nan, there is no largest.
     at_largest = np.where(maximum > -math.inf, rows.dtype.type(0), rows.dtype.type(math.nan))
     with np.errstate(all="ignore"):
-        differences = rows - maximum
-        np.put_along_axis(differences, largest_at, at_largest, axis=-1)
-        exponentials = np.exp(differences)
+        halves = rows / 2 - maximum / 2
+        np.put_along_axis(halves, largest_at, at_largest, axis=-1)
+        exponentials = np.exp(2 * halves)
         # The subtraction rounds, by up to 2**-44 at a difference of 700, and exp turns that into
         # hundreds of eps. What was rounded away is known exactly, and is put back to first order.
-        exponentials += exponentials * _rounded_away(rows, maximum, differences)
+        exponentials += exponentials * (2 * _rounded_away(rows / 2, maximum / 2, halves))
     rest = _rest(exponentials, largest_at) + at_largest
-    return _Shifted(maximum, largest_at, differences, exponentials, rest)
+    return _Shifted(maximum, largest_at, halves, exponentials, rest)
 
 
-def _rounded_away(rows: Array, maximum: Array, differences: Array) -> Array:
-    """Return ``(rows - maximum) - differences`` exactly: Knuth's TwoSum, for finite numbers."""
-    virtual = differences - rows
-    error = (rows - (differences - virtual)) - (maximum + virtual)
+def _rounded_away(a: Array, b: Array, difference: Array) -> Array:
+    """Return ``(a - b) - difference`` exactly: Knuth's TwoSum, for finite numbers."""
+    virtual = difference - a
+    error = (a - (difference - virtual)) - (b + virtual)
     return np.where(np.isfinite(error), error, 0)
 
 
@@ -603,7 +612,8 @@ def _sums_of_others(values: Array, largest_at: Indices) -> Array:
 class _Terms(NamedTuple):
     """What multiplies ``-log s`` in the loss that is returned, for every row and class."""
 
-    coefficients: Array  # weight, target, smoothing and the division of the mean, in one
+    targets: Array  # distributions, smoothed
+    coefficients: Array  # the same times the weights, and divided by what the mean divides by
     axis: int
     ignored: np.ndarray[Any, np.dtype[np.bool_]]
     from_indices: bool
@@ -633,17 +643,25 @@ def _terms(
         ignored = np.zeros(checked.shape, bool) if ignore_index is None else checked == ignore_index
         labels = np.where(ignored, 0, checked).astype(np.intp)
         rows = _one_hot_rows(labels, num_classes, dtype)
-        total = weights[labels[~ignored]].sum(dtype=dtype)
+        counting = labels[~ignored]
+        if reduction == "mean":
+            # The scale of weights cancels. Large ones are divided by a power of 2, so that their
+            # sum does not overflow.
+            _, exponent = np.frexp(weights[counting].max(initial=0))
+            with np.errstate(under="ignore"):
+                weights = np.ldexp(weights, -max(exponent, 0))
+        total = weights[counting].sum(dtype=dtype)
     else:
         rows = as_rows(checked, (axis,), dtype)
         ignored = np.zeros(rows.shape[:-1], bool)
         total = dtype.type(ignored.size)
-    with np.errstate(invalid="ignore", divide="ignore", under="ignore"):
-        coefficients = _smoothed_rows(rows, smoothing) * weights.astype(dtype)
-        if reduction == "mean":
-            coefficients /= total
+    distributions = _smoothed_rows(rows, smoothing)
+    coefficients = distributions * weights.astype(dtype)
+    empty_mean = bool(reduction == "mean" and total == 0)
+    if reduction == "mean":
+        with np.errstate(under="ignore"):
+            coefficients /= math.nan if empty_mean else total
     coefficients[ignored] = 0
-    empty_mean = reduction == "mean" and total == 0
     if empty_mean:
         why = (
             "the batch is empty"
@@ -658,19 +676,19 @@ def _terms(
             RuntimeWarning,
             stacklevel=3,
         )
-    return _Terms(coefficients, axis, ignored, from_indices, empty_mean)
+    return _Terms(distributions, coefficients, axis, ignored, from_indices, empty_mean)
 
 
 def _reduced(
-    terms: _Terms, costs: Array, unread: Array, reduction: str, dtype: np.dtype[Any]
+    terms: _Terms, costs: Array, unread: Array, reduction: str, dtype: np.dtype[Any], scale: int = 1
 ) -> Any:
-    """Return the sum of coefficients times costs: for every row, or for all of them."""
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+    """Return the sum of coefficients times scaled costs: for every row, or for all of them."""
+    with np.errstate(invalid="ignore", under="ignore"):
         products = np.where(unread, 0, terms.coefficients * costs)
     losses = np.where(terms.ignored, 0, products.sum(axis=-1))
     if reduction == "none":
-        return rounded(losses, dtype)
-    return rounded(np.asarray(math.nan if terms.empty_mean else losses.sum()), dtype)
+        return rounded(scale * losses, dtype)
+    return rounded(np.asarray(math.nan if terms.empty_mean else scale * losses.sum()), dtype)
 
 
 def _gradient(terms: _Terms, rows: Array, scores: Array) -> Any:

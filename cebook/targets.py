@@ -21,6 +21,7 @@ from ._validation import (
     check_label_smoothing,
     check_labels,
     class_axis,
+    one_axis,
 )
 
 if TYPE_CHECKING:
@@ -67,22 +68,26 @@ def one_hot(
     """
     indices = as_array("labels", labels)
     if indices.dtype.kind not in "iu" and indices.size:
-        raise TypeError(
-            f"labels must be integers, but their dtype is {indices.dtype}. If they are whole "
-            f"numbers read as floats, use .astype(int)."
-        )
+        hint = "If they are whole numbers read as floats, use .astype(int)."
+        if indices.dtype.kind in "US":
+            hint = "If they are names, np.unique(labels, return_inverse=True) numbers them."
+        raise TypeError(f"labels must be integers, but their dtype is {indices.dtype}. {hint}")
     if isinstance(num_classes, bool) or not isinstance(num_classes, Integral):
         raise TypeError(f"num_classes must be an integer, but it is {num_classes!r}.")
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, but it is {num_classes}.")
-    if np.dtype(dtype).kind != "f":
+    try:
+        floating = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be a floating dtype, but it is {dtype!r}.") from None
+    if floating.kind != "f":
         raise TypeError(
-            f"dtype must be a floating dtype, but it is {np.dtype(dtype)}: the losses would read "
-            f"an array of integers as class indices."
+            f"dtype must be a floating dtype, but it is {floating}: the losses would read an array "
+            f"of integers as class indices."
         )
     check_labels("labels", indices, int(num_classes))
-    rows = _one_hot_rows(indices.astype(np.intp), int(num_classes), np.dtype(dtype))
-    return np.ascontiguousarray(np.moveaxis(rows, -1, axis))
+    rows = _one_hot_rows(indices.astype(np.intp), int(num_classes), floating)
+    return np.ascontiguousarray(np.moveaxis(rows, -1, one_axis("labels", rows, axis)))
 
 
 def smooth_labels(targets: ArrayLike, label_smoothing: float, *, axis: int = -1) -> Any:
@@ -153,4 +158,5 @@ def _smoothed_rows(rows: Array, label_smoothing: float) -> Array:
     """Return a new array: the rows mixed with the uniform distribution."""
     if label_smoothing == 0:
         return rows.copy()
-    return np.asarray((1 - label_smoothing) * rows + label_smoothing / rows.shape[-1])
+    share = rows.dtype.type(label_smoothing)
+    return np.asarray((1 - share) * rows + share / rows.shape[-1])

@@ -601,7 +601,7 @@ NO_DISTRIBUTION = {
         [
             "must sum to 1 over axis 0",
             "it sums to 4",
-            "counts? Divide by p.sum(axis=(0,), keepdims=True)",
+            "counts? Divide by p.sum(axis=0, keepdims=True)",
         ],
     ),
     "percentages": (
