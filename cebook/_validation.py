@@ -57,7 +57,12 @@ def as_floating(name: str, value: ArrayLike) -> Array:
 
 def _dtype_hint(name: str, dtype: np.dtype[Any]) -> str:
     if dtype.kind == "c":
-        return "If its imaginary part is zero, pass its .real."
+        return (
+            "If its imaginary part is zero, pass its .real. For a complex step, use the formula of "
+            "ce.textbook."
+        )
+    if name == "weight":
+        return "One number for each class is wanted."
     if dtype.kind == "O":
         return "Look for an entry that is no number; for exact numbers use .astype(float)."
     if dtype.kind in "US" and name == "targets":
@@ -237,8 +242,8 @@ def check_targets(
     """
     array = as_array("targets", targets)
     without_axis = scores.shape[:axis] + scores.shape[axis + 1 :]
-    if array.size == 0 and array.shape == without_axis:
-        return np.zeros(without_axis, dtype=np.intp)  # [] is of dtype float, and holds no label.
+    if array.dtype.kind == "f" and array.size == 0 and array.shape == without_axis:
+        array = array.astype(np.intp)  # [] is of dtype float, and holds no label.
     if array.dtype.kind in "iu":
         _check_label_shape(name, scores, axis, array)
         check_ignore_index(ignore_index)
@@ -248,12 +253,14 @@ def check_targets(
     distributions = as_floating("targets", array)
     if distributions.shape != scores.shape:
         if distributions.shape == without_axis:
+            whole = bool((distributions == np.floor(distributions)).all())
+            hint = "use .astype(int)" if whole else "these are not even whole numbers"
             raise TypeError(
                 f"targets are of dtype {array.dtype} and have the shape of class indices, "
-                f"{array.shape}. Class indices must be integers: use .astype(int). Distributions "
-                f"would have the shape of {name}, {scores.shape}."
+                f"{array.shape}. Class indices must be integers: {hint}. Distributions would have "
+                f"the shape of {name}, {scores.shape}."
             )
-        check_same_shape(targets=distributions, **{name: scores})
+        raise ValueError(_distribution_shape_message(name, scores, distributions))
     if ignore_index is not None:
         raise ValueError(
             f"ignore_index must be None when targets are distributions, but it is "
@@ -262,6 +269,24 @@ def check_targets(
         )
     check_distribution("targets", distributions, (axis,))
     return distributions
+
+
+def _distribution_shape_message(name: str, scores: Array, targets: Array) -> str:
+    if targets.ndim > scores.ndim:
+        hint = f"Are the arguments swapped? The {name} come first."
+    elif targets.size == scores.size:
+        hint = "They have as many entries: did you mean reshape, or a transpose?"
+    elif targets.ndim == scores.ndim and 1 in targets.shape:
+        hint = "If these are class indices, use .astype(int) and drop the axis of length 1."
+    else:
+        hint = (
+            f"Nothing is broadcast: if one distribution is meant for all rows, use "
+            f"np.broadcast_to(targets, {name}.shape)."
+        )
+    return (
+        f"targets are floats, so they are distributions and must have the shape of {name}, "
+        f"{scores.shape}, but targets has shape {targets.shape}. {hint}"
+    )
 
 
 def _check_label_shape(name: str, scores: Array, axis: int, labels: np.ndarray[Any, Any]) -> None:
@@ -337,16 +362,25 @@ def check_weight(weight: ArrayLike, num_classes: int) -> Array:
     """Return ``weight`` as an array of one finite, non-negative number for each class."""
     array = as_floating("weight", weight)
     if array.shape != (num_classes,):
+        hint = (
+            "To weight samples, multiply the losses of reduction='none'."
+            if array.ndim
+            else "A factor for all classes belongs on the loss."
+        )
         raise ValueError(
             f"weight must have one entry for each class, shape ({num_classes},), but it has shape "
-            f"{array.shape}. To weight samples, multiply the losses of reduction='none'."
+            f"{array.shape}. {hint}"
         )
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
         where = np.argwhere(wrong)[0]
+        hint = (
+            "A negative weight would reward mistakes."
+            if array[tuple(where)] < 0
+            else "Is it 1/count of a class that never occurs? Give that class weight 0."
+        )
         raise ValueError(
-            f"weight must be finite and non-negative, but {_entry('weight', array, where)}. "
-            f"Is it 1/count of a class that never occurs? Give that class weight 0."
+            f"weight must be finite and non-negative, but {_entry('weight', array, where)}. {hint}"
         )
     return array
 
@@ -425,7 +459,9 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
         return f"Are these counts? Divide by {name}.sum(axis={_axes_text(axes)}, keepdims=True)."
     if abs(_totals(array, axes) - 1).max() < 1e-2:
         total = f"{name}.sum(axis={_axes_text(axes)}, keepdims=True)"
-        return f"Widened from float32? Divide again by {total}."
+        return f"Widened from float32, or rounded? Divide again by {total}."
+    if (_totals(array, axes) == 0).any():
+        return "A row of zeros says nothing about its outcomes: leave it out."
     if 0.5 < _totals(array, axes).max() < 2:
         return (
             f"Is an entry mistyped or missing? If only the scale is off, divide {name} by its sum."

@@ -170,6 +170,9 @@ def finite_difference_gradient(
     The error is about eps^(2/3) = 4e-11 times the size of f and its third derivative: good enough
     to tell a right formula from a wrong one, not to measure accuracy.
 
+    An infinite entry stays where it is when it is moved, and its derivative counts as 0: that is
+    what a logit of ``-inf`` has.
+
     Every entry is moved by itself. A function that accepts only distributions, such as
     ``ce.entropy``, refuses such a point: check its formula (``ce.textbook``), or go through logits.
 
@@ -188,6 +191,9 @@ def finite_difference_gradient(
         raise ValueError(f"step must be above 0, but it is {step!r}.")
     gradient = np.empty_like(point)
     for index in np.ndindex(point.shape):
+        if np.isinf(point[index]):
+            gradient[index] = 0
+            continue
         forward, backward = point.copy(), point.copy()
         h = relative_step * max(1.0, float(abs(point[index])))
         forward[index] += h
@@ -297,7 +303,8 @@ def check_gradient(
     The differences are measured against the largest entry, because a central difference carries an
     absolute error of about eps^(2/3) max(1, \|f\|), which swamps a tiny entry even when the formula
     is right. What lies within that error is not counted; near a minimum, or where a wrong entry is
-    tiny beside the others, use :func:`complex_step_gradient`, which resolves it.
+    tiny beside the others, use :func:`complex_step_gradient`, which resolves it (on a formula that
+    takes complex numbers, as those of ``ce.textbook`` do). The function must compute in float64.
 
     References
     ----------
@@ -346,6 +353,11 @@ def check_gradient(
 
 
 def _scalar(value: Any) -> Any:
+    if isinstance(value, tuple):
+        raise ValueError(
+            f"function must return one number, but it returned a tuple of {len(value)}. If it is a "
+            f"loss and its gradient, leave out return_grad."
+        )
     array = np.asarray(value)
     if array.size != 1:
         raise ValueError(

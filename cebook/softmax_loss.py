@@ -130,8 +130,8 @@ def softmax_jacobian(x: ArrayLike, *, axis: int = -1) -> Any:
     Notes
     -----
     On the diagonal ``1 - s`` cancels when s is near 1. It is computed as the sum of the other
-    probabilities: at most 6 eps. To multiply a vector v by the matrix without forming it, use
-    ``s * (v - s @ v)``.
+    probabilities: at most 6 eps. For one row, ``s * (v - s @ v)`` is the matrix times a vector v in
+    K operations instead of K squared, but it cancels where s is near 1.
 
     Examples
     --------
@@ -433,16 +433,19 @@ def softmax_cross_entropy(
     targets : array_like
         Class indices from 0 to K-1 if of integer dtype, shape of ``logits`` without ``axis``.
         Distributions if of floating dtype, same shape as ``logits``, non-negative, each summing to
-        1 over ``axis``.
+        1 over ``axis``; bools count as floats.
     axis : int
         The axis of the classes.
     weight : array_like, shape (K,), optional
-        A finite, non-negative factor for each class, applied to every term of the sum.
+        A finite, non-negative factor for each class, applied to every term of the sum. For a factor
+        for each sample, multiply the losses of "none".
     ignore_index : int, optional
         The class index that marks rows to leave out: loss 0, gradient 0, not counted in the mean.
         It takes no class out of the softmax; a logit of ``-inf`` does.
     label_smoothing : float
-        The share eps of every target that is spread evenly: p becomes ``(1 - eps) p + eps/K``.
+        The share eps of every target that is spread evenly: p becomes ``(1 - eps) p + eps/K``. A
+        class of logit ``-inf`` gets its part too, and the loss is then inf: to smooth over the
+        allowed classes only, pass such distributions.
     reduction : {"mean", "sum", "none"}
         "none" returns the loss of every row, "sum" their sum. "mean" divides the sum: with class
         indices by the weights of the labels that count, ``sum_i w[y_i]``; with distributions by the
@@ -456,7 +459,7 @@ def softmax_cross_entropy(
         In the dtype of ``logits``. Never negative; inf where a target gives probability to a class
         of logit ``-inf``; a "sum" over nothing is 0.
     grad : ndarray, dtype and shape of ``logits``
-        Only with ``return_grad``.
+        Only with ``return_grad``. 0 in ignored rows, nan in the others if their weights sum to 0.
 
     Raises
     ------
@@ -480,11 +483,15 @@ def softmax_cross_entropy(
     rest is the sum of ``exp(z_j - m)`` without the largest: two non-negative parts, which keep the
     loss of a model that is right and certain from rounding to 0. At most 4 eps.
 
-    The gradient is computed as ``s_k (P - p_k) - p_k (1 - s_k)`` with P the sum of p, both
-    differences without cancellation. At most 4 eps at the true class and 6 elsewhere for class
-    indices; for distributions, whose ``s - p`` may truly cancel, 6 eps of ``s_k P + p_k``.
+    The gradient is computed as ``s_k (P - p_k) - p_k (1 - s_k)`` with P the sum of p (of ``w p``
+    with weights), both differences without cancellation. At most 4 eps at the true class and 6
+    elsewhere for class indices; for distributions, whose ``s - p`` may truly cancel, 6 eps of
+    ``s_k P + p_k``.
 
-    Semantics, where both have the option, are those of ``torch.nn.functional.cross_entropy``.
+    Where both have the option, results are those of ``torch.nn.functional.cross_entropy``, with
+    these exceptions. A target (or weight) of 0 costs nothing also where the logit is ``-inf``. A
+    single logit of ``+inf`` is certainty. What stands in an ignored row does not matter, and no
+    index is ignored unless asked. Distributions are checked.
 
     References
     ----------
@@ -527,10 +534,12 @@ def softmax_cross_entropy(
     if not return_grad:
         return loss
     c = terms.coefficients
-    with np.errstate(under="ignore"):
+    with np.errstate(invalid="ignore", under="ignore"):
         pull = shifted.softmax() * _sums_of_others(c, np.expand_dims(c.argmax(axis=-1), -1))
         push = shifted.one_minus_softmax() * c
-    return loss, _gradient(terms, pull - push, scores)
+        # Where weights differ too much for floats, both may be infinite.
+        gradient = pull - push
+    return loss, _gradient(terms, gradient, scores)
 
 
 # The shifted row, from which everything is made ---------------------------------------------------
@@ -555,7 +564,7 @@ class _Shifted(NamedTuple):
 
     def log_softmax(self, scale: int = 1) -> Array:
         """Return the logarithms, divided by ``scale``: 1, or 2 where they would overflow."""
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(under="ignore"):
             return (2 // scale) * self.halves - np.log1p(self.rest) / scale
 
     def overflows(self) -> bool:
@@ -685,10 +694,10 @@ def _reduced(
     """Return the sum of coefficients times scaled costs: for every row, or for all of them."""
     with np.errstate(invalid="ignore", under="ignore"):
         products = np.where(unread, 0, terms.coefficients * costs)
-    losses = np.where(terms.ignored, 0, products.sum(axis=-1))
-    if reduction == "none":
+        losses = np.where(terms.ignored, 0, products.sum(axis=-1))
+        if reduction != "none":
+            losses = np.asarray(math.nan if terms.empty_mean else losses.sum())
         return rounded(scale * losses, dtype)
-    return rounded(np.asarray(math.nan if terms.empty_mean else scale * losses.sum()), dtype)
 
 
 def _gradient(terms: _Terms, rows: Array, scores: Array) -> Any:

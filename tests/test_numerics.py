@@ -227,6 +227,19 @@ def test_a_function_of_many_numbers_has_no_gradient(find):
         find(lambda x: x**2, [1.0, 2.0])
 
 
+@pytest.mark.parametrize("find", [ce.finite_difference_gradient, ce.complex_step_gradient])
+def test_a_pair_of_loss_and_gradient_is_not_one_number(find):
+    with pytest.raises(ValueError, match=r"it returned a tuple of 2.*leave out return_grad"):
+        find(lambda x: ((x**2).sum(), 2 * x), [1.0, 2.0])
+
+
+def test_an_infinite_entry_has_no_slope():
+    logits = np.array([0.0, 1.0, -np.inf])
+    _, gradient = ce.softmax_cross_entropy(logits, 0, return_grad=True)
+    assert gradient[2] == 0
+    assert ce.check_gradient(lambda z: ce.softmax_cross_entropy(z, 0), gradient, logits) < 1e-8
+
+
 @pytest.mark.parametrize("lossy", [lambda x: np.abs(x).sum(), lambda x: float(x[0].real)])
 def test_complex_step_notices_a_lost_imaginary_part(lossy):
     with pytest.raises(TypeError, match="the imaginary part was lost"):

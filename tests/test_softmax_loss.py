@@ -425,7 +425,23 @@ def test_one_class_is_certain():
     for targets in ([0] * 5, np.ones((5, 1))):
         loss, gradient = ce.softmax_cross_entropy(x, targets, reduction="none", return_grad=True)
         assert_array_equal(loss, zeros)
+        assert not np.signbit(loss[~np.isnan(loss)]).any()
         assert_array_equal(gradient.ravel(), zeros)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_certain_loss_is_a_positive_zero(name, reduction):
+    for scores, targets in (
+        ([[0.0]], [0]),
+        ([[-0.0]], [0]),
+        ([[0.0]], [[1.0]]),
+        ([[0.0, -INF]], [0]),
+        ([[-INF, 0.0]] * 3, [[0.0, 1.0]] * 3),
+    ):
+        loss = call(name, scores, targets, reduction=reduction)
+        assert not np.any(loss)
+        assert not np.signbit(loss).any()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -471,6 +487,31 @@ def test_the_mean_of_nothing_is_nan_and_says_why(name, why):
         assert not np.any(loss)
         assert not np.signbit(loss).any()
         assert not gradient.any()
+
+
+def test_infinities_of_both_signs_add_up_without_a_complaint():
+    with np.errstate(all="raise"), pytest.warns(UserWarning, match="above 0"):
+        assert np.isnan(ce.nll_loss([[INF], [-INF]], [0, 0], reduction="sum"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_log_probability_below_the_range_is_said(dtype):
+    largest = np.finfo(dtype).max
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert_array_equal(ce.log_softmax(np.array([largest, -largest])), [0, -INF])
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "error"),
+    [
+        ([], {"ignore_index": "x"}, "ignore_index must be"),
+        (np.zeros(0, complex), {}, "targets must hold real numbers"),
+        (np.zeros(0, str), {}, "targets must hold real numbers"),
+    ],
+)
+def test_an_empty_batch_is_checked_too(targets, options, error):
+    with pytest.raises(TypeError, match=error):
+        ce.softmax_cross_entropy(np.zeros((0, 2)), targets, reduction="sum", **options)
 
 
 def test_the_mean_of_nothing_warns_of_nothing_else():
@@ -1321,10 +1362,29 @@ BAD_TARGETS = {
         np.full((4, 3), 0.25),
         ValueError,
         [
-            "targets and {first} must have the same shape",
-            "targets has shape (4, 3) and {first} has shape (3, 4)",
+            "must have the shape of {first}, (3, 4), but targets has shape (4, 3)",
             "a transpose?",
         ],
+    ),
+    "arguments swapped": (
+        np.zeros((3, 4, 2)),
+        ValueError,
+        ["but targets has shape (3, 4, 2)", "swapped? The {first} come first."],
+    ),
+    "float labels in a column": (
+        np.zeros((3, 1)),
+        ValueError,
+        ["but targets has shape (3, 1)", "If these are class indices, use .astype(int)"],
+    ),
+    "float labels that are none": (
+        [0.5, 1.0, 2.0],
+        TypeError,
+        ["the shape of class indices, (3,)", "not even whole numbers"],
+    ),
+    "padded with zeros": (
+        [[1.0, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 0]],
+        ValueError,
+        ["the row at index (2,) sums to 0", "A row of zeros says nothing"],
     ),
     "one distribution for all": (
         np.full(4, 0.25),
@@ -1439,11 +1499,15 @@ BAD_OPTIONS = {
         ValueError,
         ["shape (4,), but it has shape (3, 1)"],
     ),
-    "weight a number": ({"weight": 2.0}, ValueError, ["shape (4,), but it has shape ()"]),
+    "weight a number": (
+        {"weight": 2.0},
+        ValueError,
+        ["shape (4,), but it has shape ()", "A factor for all classes belongs on the loss"],
+    ),
     "weight negative": (
         {"weight": [1, 1, -2.5, -3]},
         ValueError,
-        ["must be finite and non-negative, but weight[2] = -2.5"],
+        ["must be finite and non-negative, but weight[2] = -2.5", "would reward mistakes"],
     ),
     "weight inf": (
         {"weight": [1, INF, 1, 1]},
@@ -1451,7 +1515,7 @@ BAD_OPTIONS = {
         ["weight[1] = inf", "1/count of a class that never occurs? Give that class weight 0"],
     ),
     "weight nan": ({"weight": [1, 1, 1, NAN]}, ValueError, ["weight[3] = nan"]),
-    "weight by name": ({"weight": "balanced"}, TypeError, ["must hold real numbers"]),
+    "weight by name": ({"weight": "balanced"}, TypeError, ["One number for each class"]),
     "weight by class": ({"weight": {0: 1, 1: 2}}, TypeError, ["must hold real numbers"]),
     "ignore_index float": (
         {"ignore_index": -100.0},

@@ -252,6 +252,13 @@ def test_a_class_of_weight_zero(targets, reduction, smoothing):
         ("nll_loss", [[NAN, -1.0], [-1.0, -2.0]], [[0.0, 1.0], [0.5, 0.5]], {}),
         ("nll_loss", [[-INF, -1.0], [-1.0, -2.0]], [1, 0], {}),
         ("nll_loss", [[-INF, -INF], [-1.0, -2.0]], [1, 0], {}),
+        # What is ignored does not overflow either: cebook would do so aloud.
+        (
+            "softmax_cross_entropy",
+            [[-1e308, 1e308], [0.0, 2.0]],
+            [-100, 1],
+            {"ignore_index": -100, "weight": [9.0, 1.0]},
+        ),
     ],
 )
 def test_nan_and_infinity_spread_no_further(name, scores, targets, options, reduction):
@@ -264,12 +271,15 @@ def test_nan_and_infinity_spread_no_further(name, scores, targets, options, redu
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i4", ">u8"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_labels_of_every_integer_dtype(name, dtype):
-    logits, labels, _ = batch((4, 5), 1, np.float64, "plain")
+    # As many classes as there are numbers for, so that none of them may wrap around.
+    classes = min(np.iinfo(dtype).max, 300)
+    logits, labels, _ = batch((4, classes), 1, np.float64, "plain")
+    labels[0] = classes - 2
 
     def store(array):
         return array.astype(dtype) if array.dtype.kind == "i" else array
 
-    for targets, ignored in ways_to_ignore(labels, 5):
+    for targets, ignored in ways_to_ignore(labels, classes):
         if np.dtype(dtype).kind == "i" or targets.min() >= 0:
             assert_same_loss(name, -abs(logits), targets, store=store, **ignored)
 
@@ -462,9 +472,10 @@ def test_nothing_times_infinity_is_nothing(targets, options, expected, reduction
 def test_a_mean_is_not_the_sum_divided():
     # The mean of numbers that fit is a number that fits. PyTorch adds up first: in float64 beyond
     # 1.8e308, in float16 beyond 65504, where a batch of 100 000 already has no mean.
-    from_torch, ours = both_losses("softmax_cross_entropy", [[1e308, 0.0]] * 2, [1, 1])
-    assert from_torch[0] == INF
-    assert ours[0] == 1e308
+    for logits in ([[1e308, 0.0], [1e308, 0.0]], [[1e308, -1e308], [0.0, 800.0]]):
+        from_torch, ours = both_losses("softmax_cross_entropy", logits, [1, 1])
+        assert from_torch[0] == INF
+        assert ours[0] == 1e308
     logits, labels = np.zeros((100_000, 10), np.float16), np.zeros(100_000, np.int64)
     from_torch, ours = both_losses("softmax_cross_entropy", logits, labels)
     assert np.isnan(from_torch[0])
@@ -473,15 +484,15 @@ def test_a_mean_is_not_the_sum_divided():
     assert ours[1].min() == np.float16(-0.9 / 100_000)
 
 
-def test_the_scale_of_the_weights_does_not_matter_in_a_mean():
-    # PyTorch divides the gradient by the sum of the weights before it multiplies by a weight.
-    from_torch, ours = both_losses(
-        "softmax_cross_entropy", [[1.0, 2.0], [3.0, 2.0]], [0, 1], weight=[1e-310, 1e-310]
-    )
-    assert not np.isfinite(from_torch[1]).any()
-    loss, gradient = ce.softmax_cross_entropy([[1, 2], [3, 2]], [0, 1], return_grad=True)
-    assert_allclose(ours[0], loss, rtol=1e-15)
-    assert_allclose(ours[1], gradient, rtol=1e-15)
+@pytest.mark.parametrize("weight", [1e-310, 1e308])
+def test_the_scale_of_the_weights_does_not_matter_in_a_mean(weight):
+    # PyTorch divides by the sum of the weights, or by its reciprocal, which overflows.
+    logits, labels = np.array([[1.0, 2.0], [3.0, 2.0]]), [0, 1]
+    from_torch, ours = both_losses("softmax_cross_entropy", logits, labels, weight=[weight] * 2)
+    assert not np.isfinite(from_torch[1]).any() or not from_torch[1].any()
+    expected = ce.softmax_cross_entropy(logits, labels, return_grad=True)
+    for actual, unweighted in zip(ours, expected, strict=True):
+        assert_allclose(actual, unweighted, rtol=1e-15)
 
 
 # Where PyTorch rounds everything away -------------------------------------------------------------
@@ -644,6 +655,16 @@ def test_softmax_of_a_single_number_or_of_no_class(name, of_one):
                 ([[0.0, -2.0]], [1], {"weight": [1.0, 0.0]}, "the weights of all labels are 0"),
             ]
         ),
+        # Here infinity times 0 must not add a second warning.
+        (
+            "softmax_cross_entropy",
+            [[2.0, 0.0, -INF]],
+            [2],
+            {"weight": [1.0, 1.0, 0.0], "label_smoothing": 0.1},
+            NAN,
+            RuntimeWarning,
+            "the weights of all labels are 0",
+        ),
     ],
 )
 def test_a_warning_where_pytorch_says_nothing(
@@ -654,7 +675,7 @@ def test_a_warning_where_pytorch_says_nothing(
         said, _ = torch_loss(name, scores, targets, **options)
     assert said == pytest.approx(from_torch, abs=5e-5, nan_ok=True)
     with pytest.warns(category, match=match) as caught:
-        loss = getattr(ce, name)(scores, targets, **options)
+        loss, _ = getattr(ce, name)(scores, targets, return_grad=True, **options)
     assert len(caught) == 1
     assert_allclose(loss, said, rtol=1e-14)
 
