@@ -160,7 +160,10 @@ def softmax_jacobian(x: ArrayLike, *, axis: int = -1) -> Any:
 def logsumexp(x: ArrayLike, *, axis: Axis = -1, keepdims: bool = False) -> Any:
     r"""Return the logarithm of the sum of exponentials: the normaliser of softmax.
 
-    .. math:: \log \sum_k e^{x_k} = m + \log \sum_k e^{x_k - m}, \qquad m = \max_k x_k.
+    .. math::
+
+        \log \sum_k e^{x_k} &= m + \log \sum_k e^{x_k - m}, \\
+        m &= \max_k x_k.
 
     Parameters
     ----------
@@ -225,7 +228,10 @@ def logsumexp(x: ArrayLike, *, axis: Axis = -1, keepdims: bool = False) -> Any:
 def log_softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
     r"""Return the logarithms of the probabilities that belong to logits.
 
-    .. math:: \log s_k = x_k - \log \sum_j e^{x_j} = (x_k - m) - \log \sum_j e^{x_j - m}.
+    .. math::
+
+        \log s_k &= x_k - \log \sum_j e^{x_j} \\
+                 &= (x_k - m) - \log \sum_j e^{x_j - m}, \qquad m = \max_k x_k.
 
     Parameters
     ----------
@@ -420,7 +426,8 @@ def softmax_cross_entropy(
 
     .. math::
 
-        \ell_i &= -\sum_k w_k\, p_{ik} \log s_{ik}, \qquad s_i = \operatorname{softmax}(z_i), \\
+        s_i &= \operatorname{softmax}(z_i), \\
+        \ell_i &= -\sum_k w_k\, p_{ik} \log s_{ik}, \\
         \frac{\partial \ell_i}{\partial z_{ik}} &= s_{ik} \sum_j w_j\, p_{ij} - w_k\, p_{ik},
 
     which for a class index, one-hot p, is ``-w[y] log s[y]``, and without weights has the gradient
