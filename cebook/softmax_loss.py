@@ -231,7 +231,8 @@ def log_softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
     .. math::
 
         \log s_k &= x_k - \log \sum_j e^{x_j} \\
-                 &= (x_k - m) - \log \sum_j e^{x_j - m}, \qquad m = \max_k x_k.
+                 &= (x_k - m) - \log \sum_j e^{x_j - m}, \\
+               m &= \max_k x_k.
 
     Parameters
     ----------
