@@ -496,7 +496,7 @@ def softmax_cross_entropy(
     elsewhere for class indices; for distributions, whose ``s - p`` may truly cancel, 6 eps of
     ``s_k P + p_k``.
 
-    Where both have the option, results are those of ``torch.nn.functional.cross_entropy``, with
+    Where both have the option, results are those of PyTorch's ``cross_entropy``, with
     these exceptions. A target (or weight) of 0 costs nothing also where the logit is ``-inf``. A
     single logit of ``+inf`` is certainty. What stands in an ignored row does not matter, and no
     index is ignored unless asked. Distributions are checked.

@@ -251,19 +251,33 @@ def test_sums_over_the_batch_keep_the_bound():
     assert oracle.error_in_eps(loss, truth) <= 4
 
 
-@pytest.mark.parametrize("name", SUMMING)
-def test_sums_along_the_first_axis_keep_the_bound(name):
-    # NumPy adds up the rows of a tall array one after the other, without pairing.
-    row = np.floor(64 * np.random.default_rng(1).normal(size=20_000)) / 64
-    values, counts = np.unique(row, return_counts=True)
-    terms = [n * mpmath.exp(v) for v, n in zip(oracle.exact(values), counts.tolist(), strict=True)]
-    logsumexp = mpmath.log(mpmath.fsum(terms))
-    logarithm = oracle.exact(row[7]) - logsumexp
-    result = call(name, np.stack([row, row], axis=-1), axis=0)
-    for column in result.T:
-        actual = column if name == "logsumexp" else column[7]
-        truth = {"logsumexp": logsumexp, "log_softmax": logarithm}.get(name, mpmath.exp(logarithm))
-        assert oracle.error_in_eps(actual, truth) <= (8 if name == "softmax" else 4)
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_equal_terms_keep_the_bound(dtype, axis):
+    # One after the other, all of these are rounded the same way. That is how NumPy adds up the
+    # rows of a tall array.
+    row = np.full(20_000, -0.7, dtype)
+    row[3] = 0
+    batch = np.stack([row, row, row], axis=1 + axis)
+    term = mpmath.exp(oracle.exact(row[0]))
+    total = 1 + 19_999 * term
+    labels, options = [3, 0, 7], {"axis": axis, "reduction": "none", "return_grad": True}
+    loss, gradient = ce.softmax_cross_entropy(batch, labels, **options)
+    results = [np.moveaxis(call(name, batch, axis=axis), axis, -1) for name in SUMMING[:2]]
+    logsumexp = ce.logsumexp(batch, axis=axis)
+    for i, s, log_s, g in zip(range(3), *results, np.moveaxis(gradient, axis, -1), strict=True):
+        of_label = 1 / total if i == 0 else term / total
+        for actual, truth, bound in (
+            (loss[i], -mpmath.log(of_label), 4),
+            (logsumexp[i], mpmath.log(total), 4),
+            (log_s[3], -mpmath.log(total), 4),
+            (log_s[9], mpmath.log(term / total), 4),
+            (s[3], 1 / total, 8),
+            (s[9], term / total, 8),
+            (g[labels[i]], of_label - 1, 8),
+            (g[9], term / total, 8),
+        ):
+            assert oracle.error_in_eps(actual, truth) <= bound
 
 
 # Edges --------------------------------------------------------------------------------------------
@@ -577,7 +591,19 @@ def test_a_loss_that_fits_does_not_overflow_on_the_way():
     assert_allclose(ce.softmax_cross_entropy(logits[0], 1, weight=[0, 0.5], reduction="sum"), 1e308)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300, 1e308])
+def test_a_loss_that_overflows_leaves_the_others_alone():
+    logits = [[1e308, -1e308], [0.0, 1.0], [1e308, -1e308]]
+    options = {"ignore_index": 7, "return_grad": True}
+    expected = -ce.log_softmax([0.0, 1.0])[0]
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        losses, gradient = ce.softmax_cross_entropy(logits, [1, 0, 0], reduction="none", **options)
+    assert_allclose(losses, [INF, expected, 0], rtol=4 * EPS)
+    assert_array_equal(gradient[::2], [[1, -1], [0, 0]])
+    losses, _ = ce.softmax_cross_entropy(logits, [7, 0, 0], reduction="sum", **options)
+    assert_allclose(losses, expected, rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300, 1e308, np.longdouble("1e4000")])
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_scale_of_the_weights_cancels_in_the_mean(name, scale):
     scores, labels = arguments(name)
@@ -1494,11 +1520,8 @@ BAD_OPTIONS = {
         ValueError,
         ["one entry for each class, shape (4,), but it has shape (3,)", "To weight samples, "],
     ),
-    "weight of rows": (
-        {"weight": np.ones((3, 1))},
-        ValueError,
-        ["shape (4,), but it has shape (3, 1)"],
-    ),
+    "weight of rows": ({"weight": np.ones((3, 1))}, ValueError, ["but it has shape (3, 1)"]),
+    "weight of two axes": ({"weight": np.ones((1, 4))}, ValueError, ["but it has shape (1, 4)"]),
     "weight a number": (
         {"weight": 2.0},
         ValueError,
