@@ -593,7 +593,7 @@ def _shifted(rows: Array) -> _Shifted:
         # The subtraction rounds, by up to 2**-44 at a difference of 700, and exp turns that into
         # hundreds of eps. What was rounded away is known exactly, and is put back to first order.
         exponentials += exponentials * (2 * _rounded_away(rows / 2, maximum / 2, halves))
-    rest = _rest(exponentials, largest_at) + at_largest
+    rest = _rest(exponentials, largest_at)
     return _Shifted(maximum, largest_at, halves, exponentials, rest)
 
 

@@ -503,6 +503,29 @@ def test_the_mean_of_nothing_is_nan_and_says_why(name, why):
         assert not gradient.any()
 
 
+def test_a_loss_lives_down_to_the_smallest_float():
+    assert ce.softmax_cross_entropy([745.0, 0.0], 0) == 5e-324
+    assert ce.softmax_cross_entropy(np.float32([103.9, 0]), 0) == np.float32(1e-45)
+
+
+def test_short_formats_are_computed_in_float64_and_rounded_once():
+    rows = np.random.default_rng(9).normal(0, 30, size=(200, 10)).astype(np.float32)
+    for name in (*LOGITS, "softmax_cross_entropy"):
+        targets = [np.arange(200) % 10] if name in LOSSES else []
+        short, wide = call(name, rows, *targets), call(name, rows.astype(np.float64), *targets)
+        assert_array_equal(short, wide.astype(np.float32))
+
+
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="no wider float"
+)
+def test_weights_may_be_wider_than_logits():
+    weight = np.array([1, 2], np.longdouble)
+    rows, labels = np.array([[0.0, 1.0], [3.0, -1.0]]), [0, 1]
+    large = ce.softmax_cross_entropy(rows, labels, weight=weight * np.longdouble("1e400"))
+    assert large == ce.softmax_cross_entropy(rows, labels, weight=weight)
+
+
 def test_infinities_of_both_signs_add_up_without_a_complaint():
     with np.errstate(all="raise"), pytest.warns(UserWarning, match="above 0"):
         assert np.isnan(ce.nll_loss([[INF], [-INF]], [0, 0], reduction="sum"))
