@@ -25,13 +25,12 @@ Axis = int | tuple[int, ...] | None
 def as_array(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
     """Return ``value`` as an array of its own dtype; nothing it carries besides is dropped."""
     if isinstance(value, np.ma.MaskedArray):
-        fill = {
-            "targets": "masked labels with a number of their own, passed as ignore_index.",
-            "labels": "or leave the masked labels out.",
-        }.get(name, "masked probabilities with .filled(0), masked logits with .filled(-np.inf).")
+        cure = {
+            "targets": "Fill it first: masked labels with an index of their own, as ignore_index.",
+            "labels": "Masked labels have no class: leave them out.",
+        }.get(name, "Fill it first: probabilities with .filled(0), logits with .filled(-np.inf).")
         raise TypeError(
-            f"{name} is a masked array, and its mask would be dropped without a word. Fill it "
-            f"first: {fill}"
+            f"{name} is a masked array, and its mask would be dropped without a word. {cure}"
         )
     try:
         return np.asarray(value)
@@ -399,10 +398,11 @@ def check_label_smoothing(label_smoothing: float) -> float:
 
 def check_reduction(reduction: str) -> None:
     """Raise unless ``reduction`` is one of the three."""
-    if reduction in ("mean", "sum", "none"):
+    if isinstance(reduction, str) and reduction in ("mean", "sum", "none"):
         return
     hint = "None is written 'none', a string. " if reduction is None else ""
-    hint += "For 'batchmean' use 'sum', divided by the batch. " if reduction == "batchmean" else ""
+    if isinstance(reduction, str) and reduction == "batchmean":
+        hint = "For 'batchmean' use 'sum', divided by the batch. "
     raise ValueError(
         f"reduction must be 'mean', 'sum' or 'none', but it is {reduction!r}. {hint}".rstrip()
     )
@@ -455,7 +455,10 @@ def _sum_hint(name: str, array: Array, axes: tuple[int, ...]) -> str:
         return "All of it together sums to 1: did you mean axis=None, for a joint distribution?"
     if sums_to(100, axes):
         return "Are these percentages? Divide by 100."
-    if array.size and (array == np.floor(array)).all():
+    whole = array.size > 0 and bool((array == np.floor(array)).all())
+    if whole and name == "targets" and array.max() <= 1 and (_totals(array, axes) > 1).any():
+        return "Several labels for one row? Then each class wants a sigmoid of its own, no softmax."
+    if whole:
         return f"Are these counts? Divide by {name}.sum(axis={_axes_text(axes)}, keepdims=True)."
     if abs(_totals(array, axes) - 1).max() < 1e-2:
         total = f"{name}.sum(axis={_axes_text(axes)}, keepdims=True)"

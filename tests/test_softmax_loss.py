@@ -508,14 +508,6 @@ def test_a_loss_lives_down_to_the_smallest_float():
     assert ce.softmax_cross_entropy(np.float32([103.9, 0]), 0) == np.float32(1e-45)
 
 
-def test_short_formats_are_computed_in_float64_and_rounded_once():
-    rows = np.random.default_rng(9).normal(0, 30, size=(200, 10)).astype(np.float32)
-    for name in (*LOGITS, "softmax_cross_entropy"):
-        targets = [np.arange(200) % 10] if name in LOSSES else []
-        short, wide = call(name, rows, *targets), call(name, rows.astype(np.float64), *targets)
-        assert_array_equal(short, wide.astype(np.float32))
-
-
 @pytest.mark.skipif(
     np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="no wider float"
 )
@@ -626,7 +618,7 @@ def test_a_loss_that_overflows_leaves_the_others_alone():
     assert_allclose(losses, expected, rtol=4 * EPS)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300, 1e308, np.longdouble("1e4000")])
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300, 1e308])
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_scale_of_the_weights_cancels_in_the_mean(name, scale):
     scores, labels = arguments(name)
@@ -635,6 +627,16 @@ def test_the_scale_of_the_weights_cancels_in_the_mean(name, scale):
     scaled, scaled_gradient = call(name, scores, labels, weight=scale * weight, return_grad=True)
     assert_allclose(scaled, loss, rtol=8 * EPS)
     assert_allclose(scaled_gradient, gradient, rtol=8 * EPS)
+
+
+def test_weights_too_far_apart_for_floats_overflow_and_do_nothing_else():
+    # Smoothing asks for 1e300 times the class that only 1e-300 of the mean is divided by.
+    options = {"weight": [1e-300, 1e300, 1e300], "label_smoothing": 0.5, "return_grad": True}
+    with pytest.warns(RuntimeWarning) as caught:
+        loss, gradient = ce.softmax_cross_entropy([[0.0, -1.0, 1.0]], [0], **options)
+    assert all("overflow" in str(warning.message) for warning in caught)
+    assert loss == INF
+    assert not np.isfinite(gradient).any()
 
 
 def test_rows_do_not_see_each_other():
@@ -1440,6 +1442,11 @@ BAD_TARGETS = {
         ValueError,
         ["targets has shape (4,)", "Nothing is broadcast", "np.broadcast_to"],
     ),
+    "several labels": (
+        [[1.0, 1, 0, 0], [0, 1, 0, 0], [1, 1, 1, 0]],
+        ValueError,
+        ["the row at index (0,) sums to 2", "each class wants a sigmoid of its own"],
+    ),
     "negative": (
         [[1, 0, 0, 0], [0.5, 0.5, 0.5, -0.5], [0, 0, 0, 1.0]],
         ValueError,
@@ -1537,6 +1544,11 @@ BAD_OPTIONS = {
         ["'mean', 'sum' or 'none', but it is 'avg'"],
     ),
     "reduction Mean": ({"reduction": "Mean"}, ValueError, ["but it is 'Mean'"]),
+    "reduction array": (
+        {"reduction": np.array(["mean", "sum"])},
+        ValueError,
+        ["reduction must be 'mean', 'sum' or 'none'"],
+    ),
     "reduction bool": ({"reduction": True}, ValueError, ["but it is True"]),
     "weight too short": (
         {"weight": [1, 2, 3]},

@@ -245,6 +245,12 @@ def test_what_is_not_a_real_number_is_a_type_error(kind):
     assert came.removeprefix("its ") in text
 
 
+def test_masked_labels_cannot_be_filled():
+    text = message(TypeError, ce.one_hot, np.ma.masked_array([1, 0], [0, 1]), 3)
+    assert "leave them out" in text
+    assert "Fill" not in text
+
+
 @pytest.mark.parametrize(
     ("labels", "came"),
     [
