@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -283,28 +283,6 @@ def log_softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
 # Chapter 6: softmax loss --------------------------------------------------------------------------
 
 
-@overload
-def nll_loss(
-    log_probs: ArrayLike,
-    targets: ArrayLike,
-    *,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    ignore_index: int | None = ...,
-    reduction: Reduction = ...,
-    return_grad: Literal[False] = ...,
-) -> Any: ...
-@overload
-def nll_loss(
-    log_probs: ArrayLike,
-    targets: ArrayLike,
-    *,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    ignore_index: int | None = ...,
-    reduction: Reduction = ...,
-    return_grad: Literal[True],
-) -> tuple[Any, Any]: ...
 def nll_loss(
     log_probs: ArrayLike,
     targets: ArrayLike,
@@ -388,30 +366,6 @@ def nll_loss(
     return loss, _gradient(terms, 0.0 - terms.coefficients, scores)
 
 
-@overload
-def softmax_cross_entropy(
-    logits: ArrayLike,
-    targets: ArrayLike,
-    *,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    ignore_index: int | None = ...,
-    label_smoothing: float = ...,
-    reduction: Reduction = ...,
-    return_grad: Literal[False] = ...,
-) -> Any: ...
-@overload
-def softmax_cross_entropy(
-    logits: ArrayLike,
-    targets: ArrayLike,
-    *,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    ignore_index: int | None = ...,
-    label_smoothing: float = ...,
-    reduction: Reduction = ...,
-    return_grad: Literal[True],
-) -> tuple[Any, Any]: ...
 def softmax_cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
