@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -96,11 +97,7 @@ def softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
     >>> print(ce.softmax(z).round(4))
     [0.09   0.2447 0.6652]
     """
-    scores = as_floating("x", x)
-    axes = reduced_axes("x", scores, axis)
-    check_some_classes("x", scores, axes)
-    shifted = _shifted(as_rows(scores, axes, working_dtype(scores.dtype)))
-    return rounded(from_rows(shifted.softmax(), scores.shape, axes), scores.dtype)
+    return _of_each_row(x, axis, _Shifted.softmax)
 
 
 def softmax_jacobian(x: ArrayLike, *, axis: int = -1) -> Any:
@@ -273,11 +270,7 @@ def log_softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
     >>> print(*(f"{log_s:.4g}" for log_s in ce.log_softmax(z)))
     -840 -40 -4.248e-18
     """
-    scores = as_floating("x", x)
-    axes = reduced_axes("x", scores, axis)
-    check_some_classes("x", scores, axes)
-    shifted = _shifted(as_rows(scores, axes, working_dtype(scores.dtype)))
-    return rounded(from_rows(shifted.log_softmax(), scores.shape, axes), scores.dtype)
+    return _of_each_row(x, axis, _Shifted.log_softmax)
 
 
 # Chapter 6: softmax loss --------------------------------------------------------------------------
@@ -497,7 +490,8 @@ def softmax_cross_entropy(
         return loss
     c = terms.coefficients
     with np.errstate(invalid="ignore", under="ignore"):
-        pull = shifted.softmax() * _sums_of_others(c, np.expand_dims(c.argmax(axis=-1), -1))
+        largest_at = np.expand_dims(c.argmax(axis=-1), -1)
+        pull = shifted.softmax() * _sums_of_others(c, largest_at, _rest(c, largest_at))
         push = shifted.one_minus_softmax() * c
         # Where weights differ too much for floats, both may be infinite.
         gradient = pull - push
@@ -522,7 +516,8 @@ class _Shifted(NamedTuple):
 
     def one_minus_softmax(self) -> Array:
         with np.errstate(under="ignore"):
-            return _sums_of_others(self.exponentials, self.largest_at) / (1 + self.rest)
+            others = _sums_of_others(self.exponentials, self.largest_at, self.rest)
+            return others / (1 + self.rest)
 
     def log_softmax(self, scale: int = 1) -> Array:
         """Return the logarithms, divided by ``scale``: 1, or 2 where they would overflow."""
@@ -534,6 +529,15 @@ class _Shifted(NamedTuple):
             return bool((np.isinf(2 * self.halves) & np.isfinite(self.halves)).any())
 
 
+def _of_each_row(x: ArrayLike, axis: Axis, function: Callable[[_Shifted], Array]) -> Any:
+    """Return an array of the shape and dtype of ``x``, computed row by row."""
+    scores = as_floating("x", x)
+    axes = reduced_axes("x", scores, axis)
+    check_some_classes("x", scores, axes)
+    shifted = _shifted(as_rows(scores, axes, working_dtype(scores.dtype)))
+    return rounded(from_rows(function(shifted), scores.shape, axes), scores.dtype)
+
+
 def _shifted(rows: Array) -> _Shifted:
     largest_at = np.expand_dims(rows.argmax(axis=-1), -1)
     maximum = np.take_along_axis(rows, largest_at, axis=-1)
@@ -541,12 +545,13 @@ def _shifted(rows: Array) -> _Shifted:
     # one. In a row of -inf, and in one with nan, there is no largest.
     at_largest = np.where(maximum > -math.inf, rows.dtype.type(0), rows.dtype.type(math.nan))
     with np.errstate(all="ignore"):
-        halves = rows / 2 - maximum / 2
+        half_rows, half_maximum = rows / 2, maximum / 2
+        halves = half_rows - half_maximum
         np.put_along_axis(halves, largest_at, at_largest, axis=-1)
         exponentials = np.exp(2 * halves)
         # The subtraction rounds, by up to 2**-44 at a difference of 700, and exp turns that into
         # hundreds of eps. What was rounded away is known exactly, and is put back to first order.
-        exponentials += exponentials * (2 * _rounded_away(rows / 2, maximum / 2, halves))
+        exponentials += exponentials * (2 * _rounded_away(half_rows, half_maximum, halves))
     rest = _rest(exponentials, largest_at)
     return _Shifted(maximum, largest_at, halves, exponentials, rest)
 
@@ -565,13 +570,12 @@ def _rest(values: Array, largest_at: Indices) -> Array:
     return np.asarray(others.sum(axis=-1, keepdims=True))
 
 
-def _sums_of_others(values: Array, largest_at: Indices) -> Array:
+def _sums_of_others(values: Array, largest_at: Indices, rest: Array) -> Array:
     """Return, for each entry of a row of non-negative numbers, the sum of all the others.
 
     Subtracting from the total cancels for an entry that is more than half of it, which can only be
-    the largest: there the others are added up.
+    the largest: for that one it is the rest, where the others are added up.
     """
-    rest = _rest(values, largest_at)
     sums = np.asarray((rest + np.take_along_axis(values, largest_at, axis=-1)) - values)
     np.put_along_axis(sums, largest_at, rest, axis=-1)
     return sums
