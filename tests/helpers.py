@@ -30,6 +30,15 @@ NOT_NUMBERS = {
     "bfloat16 tensor": (torch.full((2,), 0.5).bfloat16(), "can take as an array", "BFloat16"),
 }
 
+# Axes that an array of two dimensions does not have, and what is said of them.
+BAD_AXES = [
+    (2, np.exceptions.AxisError, "axis 2 is out of bounds for array of dimension 2"),
+    ((0, -3), np.exceptions.AxisError, "axis -3 is out of bounds for array of dimension 2"),
+    ((1, -1), ValueError, "repeated axis in `axis`"),
+    (1.0, TypeError, "axis must be an int or a tuple of ints, but it is 1.0"),
+    ("x", TypeError, "axis must be an int or a tuple of ints, but it is 'x'"),
+]
+
 
 def message(error, function, *inputs, **options):
     with pytest.raises(error) as caught:

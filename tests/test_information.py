@@ -14,7 +14,7 @@ import scipy.stats
 import torch
 from accuracy import DTYPES
 from accuracy_information import BOUNDS, worst_errors
-from helpers import FLOATS, LAYOUTS, NOT_NUMBERS, message
+from helpers import BAD_AXES, FLOATS, LAYOUTS, NOT_NUMBERS, message
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -756,16 +756,7 @@ def test_base_that_is_none(name, base, error, fragment):
     assert fragment in text
 
 
-@pytest.mark.parametrize(
-    ("axis", "error", "fragment"),
-    [
-        (2, np.exceptions.AxisError, "axis 2 is out of bounds for array of dimension 2"),
-        ((0, -3), np.exceptions.AxisError, "axis -3 is out of bounds for array of dimension 2"),
-        ((1, -1), ValueError, "repeated axis in `axis`"),
-        (1.0, TypeError, "axis must be an int or a tuple of ints, but it is 1.0"),
-        ("x", TypeError, "axis must be an int or a tuple of ints, but it is 'x'"),
-    ],
-)
+@pytest.mark.parametrize(("axis", "error", "fragment"), BAD_AXES, ids=str)
 @pytest.mark.parametrize("name", ROWS)
 def test_axis_that_is_none(name, axis, error, fragment):
     assert fragment in message(error, getattr(ce, name), *arguments(name), axis=axis)

@@ -14,7 +14,7 @@ import oracle
 import pytest
 import torch
 from accuracy import DTYPES
-from helpers import FLOATS, LAYOUTS, NOT_NUMBERS, message
+from helpers import BAD_AXES, FLOATS, LAYOUTS, NOT_NUMBERS, message
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -1323,17 +1323,7 @@ def test_no_classes_at_all(name):
         assert f"its shape is {shape}: an empty batch is fine" in text
 
 
-@pytest.mark.parametrize(
-    ("axis", "error", "fragment"),
-    [
-        (2, np.exceptions.AxisError, "axis 2 is out of bounds for array of dimension 2"),
-        ((0, -3), np.exceptions.AxisError, "axis -3 is out of bounds for array of dimension 2"),
-        ((1, -1), ValueError, "repeated axis in `axis`"),
-        (1.0, TypeError, "axis must be an int or a tuple of ints, but it is 1.0"),
-        ("x", TypeError, "axis must be an int or a tuple of ints, but it is 'x'"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("axis", "error", "fragment"), BAD_AXES, ids=str)
 @pytest.mark.parametrize("name", SUMMING)
 def test_axis_that_is_none(name, axis, error, fragment):
     assert fragment in message(error, getattr(ce, name), np.zeros((2, 3)), axis=axis)
