@@ -5,11 +5,13 @@ Everything public is here, flat: ``import cebook as ce``. Two names are modules 
 matplotlib).
 """
 
-from . import information, numerics, softmax_loss, targets, textbook
+from . import information, numerics, sigmoid_loss, softmax_loss, targets, textbook, training
 from .information import *
 from .numerics import *
+from .sigmoid_loss import *
 from .softmax_loss import *
 from .targets import *
+from .training import *
 
 __version__ = "0.1.0"
 
@@ -19,7 +21,9 @@ __all__ = [
     "textbook",
     *information.__all__,
     *softmax_loss.__all__,
+    *sigmoid_loss.__all__,
     *targets.__all__,
+    *training.__all__,
     *numerics.__all__,
 ]
 

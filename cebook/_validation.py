@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Axis = int | tuple[int, ...] | None
+Reduction = Literal["mean", "sum", "none"]
 
 
 def as_array(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
@@ -161,7 +162,7 @@ def check_probabilities(name: str, array: Array) -> None:
         where = np.argwhere(outside)[0]
         raise ValueError(
             f"{name} must lie in [0, 1], but {_entry(name, array, where)}. "
-            f"If {name} holds logits, apply a sigmoid first; if percentages, divide by 100."
+            f"{_outside_hint(name, array)}"
         )
 
 
@@ -370,6 +371,32 @@ def check_weight(weight: ArrayLike, num_classes: int) -> Array:
             f"weight must have one entry for each class, shape ({num_classes},), but it has shape "
             f"{array.shape}. {hint}"
         )
+    _check_factors("weight", array)
+    return array
+
+
+def check_factor(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return finite, non-negative factors for entries of an array of ``shape``."""
+    array = as_floating(name, value)
+    try:
+        fits = np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        hint = (
+            f"For a factor a sample, give it shape ({shape[0]}, 1)."
+            if len(shape) == 2 and array.shape == shape[:1]
+            else "Its axes are matched from the last one on, and each has the same length or 1."
+        )
+        raise ValueError(
+            f"{name} must broadcast to the shape of what it multiplies, {shape}, but it has shape "
+            f"{array.shape}. {hint}"
+        )
+    _check_factors(name, array)
+    return array
+
+
+def _check_factors(name: str, array: Array) -> None:
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
         where = np.argwhere(wrong)[0]
@@ -379,9 +406,8 @@ def check_weight(weight: ArrayLike, num_classes: int) -> Array:
             else "Is it 1/count of a class that never occurs? Give that class weight 0."
         )
         raise ValueError(
-            f"weight must be finite and non-negative, but {_entry('weight', array, where)}. {hint}"
+            f"{name} must be finite and non-negative, but {_entry(name, array, where)}. {hint}"
         )
-    return array
 
 
 def check_label_smoothing(label_smoothing: float) -> float:
@@ -408,6 +434,24 @@ def check_reduction(reduction: str) -> None:
     )
 
 
+def check_count(name: str, count: int, *, at_least: int) -> None:
+    """Raise unless ``count`` is an integer of at least so much."""
+    if isinstance(count, bool) or not isinstance(count, Integral):
+        raise TypeError(f"{name} must be an integer, but it is {count!r}.")
+    if count < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, but it is {count}.")
+
+
+def warn_of_empty_mean(why: str) -> None:
+    """Warn that the mean of nothing is nan, and why there is nothing."""
+    warnings.warn(
+        f"The mean loss is nan: {why}, and there is nothing to divide by. Its gradient says "
+        f"nothing. With reduction='sum' the loss is 0.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
 # Messages -----------------------------------------------------------------------------------------
 
 
@@ -429,6 +473,20 @@ def _negative_hint(name: str, array: Array) -> str:
         f"If {name} holds logits, apply softmax first; if log-probabilities, np.exp; if samples, "
         f"estimate their distribution."
     )
+
+
+def _outside_hint(name: str, array: Array) -> str:
+    if name == "targets":
+        if set(np.unique(array)) <= {-1, 1}:
+            return "Are these labels -1 and 1? Then (targets + 1) / 2."
+        if array.min() >= 0 and array.max() <= 255 and array.max() > 100:
+            return "Are these pixels? Divide by 255."
+        if (array == np.floor(array)).all():
+            return "Are these class indices? Then use softmax_cross_entropy."
+        return "Percentages want a division by 100, other scales one by their largest value."
+    if name == "probs":
+        return "Logits belong into sigmoid_cross_entropy, percentages want a division by 100."
+    return f"If {name} holds logits, apply a sigmoid first; if percentages, divide by 100."
 
 
 def _axes_text(axes: tuple[int, ...]) -> str:

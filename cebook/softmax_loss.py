@@ -9,9 +9,8 @@ float64. No exponential overflows and no sum cancels: bounds are relative errors
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ._rows import as_rows, from_rows, rounded, working_dtype
 from ._validation import (
     Array,
     Axis,
+    Reduction,
     as_floating,
     check_label_smoothing,
     check_reduction,
@@ -29,6 +29,7 @@ from ._validation import (
     reduced_axes,
     warn_if_positive,
     warn_if_probabilities,
+    warn_of_empty_mean,
 )
 from .targets import _one_hot_rows, _smoothed_rows
 
@@ -44,7 +45,6 @@ __all__ = [
     "softmax_jacobian",
 ]
 
-Reduction = Literal["mean", "sum", "none"]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 
@@ -645,12 +645,7 @@ def _terms(
             if ignored.all()
             else "the weights of all labels are 0"
         )
-        warnings.warn(
-            f"The mean loss is nan: {why}, and there is nothing to divide by. Its gradient says "
-            f"nothing. With reduction='sum' the loss is 0.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warn_of_empty_mean(why)
     return _Terms(distributions, coefficients, axis, ignored, from_indices, empty_mean)
 
 

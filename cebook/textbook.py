@@ -12,16 +12,24 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "binary_cross_entropy",
     "caffe_fused_layer",
     "caffe_separate_layers",
+    "caffe_sigmoid_layer",
+    "clipped_binary_cross_entropy",
     "cross_entropy",
     "entropy",
     "kl_divergence",
     "log_softmax",
     "logsumexp",
+    "patched_binary_cross_entropy",
+    "pytorch_binary_cross_entropy",
+    "reconstruction_cross_entropy",
+    "sigmoid",
     "softmax",
     "softmax_loss",
     "softmax_loss_gradient",
+    "sparsity_penalty",
 ]
 
 
@@ -150,3 +158,106 @@ def caffe_fused_layer(z: Any, label: int) -> tuple[Any, Any]:
     gradient = s.copy()
     gradient[label] -= 1
     return -np.log(np.maximum(s[label], np.finfo(np.float32).smallest_normal)), gradient
+
+
+def sigmoid(z: Any) -> Any:
+    """Return ``1/(1 + e^-z)`` (B5): overflows on the way to 0, and rounds to 1 soon.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(sigmoid(np.array([-740.0, 37.0])))
+    [0. 1.]
+    """
+    return 1 / (1 + np.exp(-z))
+
+
+def binary_cross_entropy(a: Any, y: Any) -> Any:
+    """Return ``y ln a + (1 - y) ln(1 - a)`` (B3), without the minus sign that a loss needs.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(binary_cross_entropy(np.array([0.0, 0.5, 0.0]), np.array([0, 1, 1])))
+    [        nan -0.69314718        -inf]
+    """
+    return y * np.log(a) + (1 - y) * np.log(1 - a)
+
+
+def patched_binary_cross_entropy(a: Any, y: Any) -> Any:
+    """Return ``y ln((a + 0.05)/1.05) + (1 - y) ln((1.05 - a)/1.05)`` (B4): finite, and no score.
+
+    The sign is that of the source too. A target of 0.9 is best met by 0.94.
+
+    >>> import numpy as np
+    >>> a = np.array([0.9, 0.94])
+    >>> print(patched_binary_cross_entropy(a, 0.9).round(4))
+    [-0.2847 -0.2786]
+    """
+    return y * np.log((a + 0.05) / 1.05) + (1 - y) * np.log((1.05 - a) / 1.05)
+
+
+def clipped_binary_cross_entropy(a: Any, y: Any, epsilon: float = 1e-7) -> tuple[Any, Any]:
+    """Return loss and gradient in ``a`` with the probability clipped, as Keras does.
+
+    No loss exceeds 16.12, and outside the bounds the gradient is 0.
+
+    >>> import numpy as np
+    >>> loss, gradient = clipped_binary_cross_entropy(np.array([1e-8, 0.5]), np.array([1, 1]))
+    >>> print(loss.round(4), gradient)
+    [16.1181  0.6931] [ 0. -2.]
+    """
+    clipped = np.clip(a, epsilon, 1 - epsilon)
+    inside = (a > epsilon) & (a < 1 - epsilon)
+    loss = -(y * np.log(clipped) + (1 - y) * np.log(1 - clipped))
+    return loss, np.where(inside, (clipped - y) / (clipped * (1 - clipped)), 0)
+
+
+def pytorch_binary_cross_entropy(a: Any, y: Any) -> tuple[Any, Any]:
+    """Return loss and gradient in ``a`` of PyTorch's ``binary_cross_entropy``.
+
+    Each logarithm is at least -100, and the ``a (1 - a)`` under the gradient at least 1e-12.
+
+    >>> import numpy as np
+    >>> loss, gradient = pytorch_binary_cross_entropy(np.array([1.0, 0.5]), np.array([0, 1]))
+    >>> print(loss.round(4), gradient)
+    [100.       0.6931] [ 1.e+12 -2.e+00]
+    """
+    with np.errstate(divide="ignore"):
+        log_a, log_rest = np.maximum(np.log(a), -100), np.maximum(np.log1p(-a), -100)
+    return -(y * log_a + (1 - y) * log_rest), (a - y) / np.maximum(a * (1 - a), 1e-12)
+
+
+def caffe_sigmoid_layer(z: Any, y: Any) -> tuple[Any, Any]:
+    """Return loss and gradient in ``z`` of Caffe's SigmoidCrossEntropyLoss layer.
+
+    Nothing overflows, but ``log(1 + exp)`` drops what is small beside 1: in float32 a right and
+    certain answer costs exactly 0 from 17 on.
+
+    >>> import numpy as np
+    >>> loss, gradient = caffe_sigmoid_layer(np.float32([20, -20]), np.array([1, 1]))
+    >>> print(loss, gradient)
+    [-0. 20.] [ 0. -1.]
+    """
+    positive = z >= 0
+    loss = -(z * (y - positive) - np.log(1 + np.exp(z - 2 * z * positive)))
+    return loss, sigmoid(z) - y
+
+
+def reconstruction_cross_entropy(x: Any, z: Any) -> Any:
+    """Return ``-sum x log z + (1 - x) log(1 - z)`` (C4): nan for a black pixel that is drawn black.
+
+    >>> import numpy as np
+    >>> with np.errstate(all="ignore"):
+    ...     print(reconstruction_cross_entropy(np.array([0.0, 0.5]), np.array([0.0, 0.5])))
+    nan
+    """
+    return -(x @ np.log(z) + (1 - x) @ np.log(1 - z))
+
+
+def sparsity_penalty(rho: Any, rho_hat: Any) -> Any:
+    """Return ``-sum rho log rho_hat + (1 - rho) log(1 - rho_hat)`` (C6), which no choice makes 0.
+
+    >>> import numpy as np
+    >>> print(f"{sparsity_penalty(0.05, np.array([0.05])):.4f}")
+    0.1985
+    """
+    return -np.sum(rho * np.log(rho_hat) + (1 - rho) * np.log(1 - rho_hat))

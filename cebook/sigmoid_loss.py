@@ -1,0 +1,532 @@
+"""Part III in code: the sigmoid, its logarithm, and the losses of one yes or no an entry.
+
+Logits are any real numbers; ``-inf`` and ``+inf`` are certainty, and nan stays where it is. The
+functions work entry by entry. The dtype of a result is that of the first argument; integers, bools
+and lists count as float64. The exponentials are those of ``-|z|``, which do not overflow, and the
+terms of a loss have one sign: bounds are relative errors in units of eps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ._rows import rounded, working_dtype
+from ._validation import (
+    Array,
+    Reduction,
+    as_floating,
+    check_factor,
+    check_probabilities,
+    check_reduction,
+    check_same_shape,
+    warn_of_empty_mean,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = [
+    "binary_cross_entropy",
+    "log_sigmoid",
+    "logit",
+    "sigmoid",
+    "sigmoid_cross_entropy",
+    "softplus",
+    "squared_error",
+]
+
+
+# Chapter 7: saturation ----------------------------------------------------------------------------
+
+
+def sigmoid(x: ArrayLike) -> Any:
+    r"""Return the probability that belongs to a logit.
+
+    .. math:: \sigma(x) = \frac{1}{1 + e^{-x}} = \frac{e^x}{1 + e^x}.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+        Logits: real numbers, ``-inf`` and ``+inf`` included.
+
+    Returns
+    -------
+    ndarray or scalar, dtype and shape of ``x``
+        In [0, 1].
+
+    Raises
+    ------
+    TypeError
+        If ``x`` does not hold real numbers.
+
+    Notes
+    -----
+    The first form for x of at least 0, the second below: no exponential exceeds 1. At most 4 eps.
+    The derivative is ``sigmoid(x) * sigmoid(-x)``; the textbook's ``s * (1 - s)`` cancels for
+    large x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cebook as ce
+    >>> with np.errstate(all="ignore"):
+    ...     print(1 / (1 + np.exp(-np.float64(-740.0))))
+    0.0
+    >>> print(f"{ce.sigmoid(-740.0):.4g}")
+    4.2e-322
+    >>> print(f"{ce.sigmoid(40.0) * ce.sigmoid(-40.0):.4g}")  # where 1 - s is exactly 0
+    4.248e-18
+    """
+    logits = as_floating("x", x)
+    return rounded(_parts(_widened(logits)).sigmoid, logits.dtype)
+
+
+def squared_error(
+    outputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+    return_grad: bool = False,
+) -> Any:
+    r"""Return the quadratic cost, half the squared difference of outputs and targets.
+
+    .. math::
+
+        \ell_i &= \tfrac12 w_i (a_i - y_i)^2, \\
+        \frac{\partial \ell_i}{\partial a_i} &= w_i (a_i - y_i).
+
+    Parameters
+    ----------
+    outputs : array_like, any shape
+        What the model says: real numbers.
+    targets : array_like, same shape
+        What it should say.
+    weight, reduction, return_grad
+        As in :func:`sigmoid_cross_entropy`.
+
+    Returns
+    -------
+    loss : scalar, or ndarray of the shape of ``outputs`` for "none"
+        In the dtype of ``outputs``.
+    grad : ndarray, dtype and shape of ``outputs``
+        Only with ``return_grad``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`sigmoid_cross_entropy`; but targets may be any real numbers.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the mean is over nothing; it is nan.
+
+    Notes
+    -----
+    PyTorch's ``mse_loss`` is twice this. At most 4 eps. The gradient in the logit of a sigmoid has
+    the factor ``a (1 - a)`` too, and vanishes where the sigmoid is flat, however wrong the output.
+
+    Examples
+    --------
+    >>> import cebook as ce
+    >>> loss, grad = ce.squared_error([0.9, 0.2], [0.0, 0.0], return_grad=True)
+    >>> print(f"{loss:.4f}", grad)
+    0.2125 [0.45 0.1 ]
+    """
+    a, y, w, dtype = _arguments("outputs", outputs, targets, weight, reduction)
+    with np.errstate(under="ignore", invalid="ignore"):
+        difference = a - y
+        loss = _reduced(_times(w, 0.5 * difference * difference), reduction, dtype)
+    if not return_grad:
+        return loss
+    return loss, _gradient(difference, w, reduction, dtype)
+
+
+# Chapter 8: sigmoid cross-entropy -----------------------------------------------------------------
+
+
+def softplus(x: ArrayLike) -> Any:
+    r"""Return the logarithm of one plus an exponential: the loss of a logit whose target is 0.
+
+    .. math:: \log(1 + e^x) = \max(x, 0) + \log(1 + e^{-|x|}).
+
+    Parameters
+    ----------
+    x : array_like, any shape
+        Real numbers, ``-inf`` and ``+inf`` included.
+
+    Returns
+    -------
+    ndarray or scalar, dtype and shape of ``x``
+        Never negative.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` does not hold real numbers.
+
+    Notes
+    -----
+    Both parts are non-negative, and ``log1p`` keeps an exponential that vanishes beside 1: at most
+    4 eps. PyTorch's ``softplus`` returns x itself from 20 on. The derivative is :func:`sigmoid`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cebook as ce
+    >>> with np.errstate(all="ignore"):
+    ...     print(np.log(1 + np.exp([-40.0, 800.0])))
+    [ 0. inf]
+    >>> print(ce.softplus([-40.0, 800.0]))
+    [4.24835426e-18 8.00000000e+02]
+    """
+    logits = as_floating("x", x)
+    return rounded(_parts(_widened(logits)).softplus, logits.dtype)
+
+
+def log_sigmoid(x: ArrayLike) -> Any:
+    r"""Return the logarithm of the probability that belongs to a logit.
+
+    .. math:: \log \sigma(x) = -\log(1 + e^{-x}).
+
+    Parameters
+    ----------
+    x : array_like, any shape
+        Logits: real numbers, ``-inf`` and ``+inf`` included.
+
+    Returns
+    -------
+    ndarray or scalar, dtype and shape of ``x``
+        Never above 0.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` does not hold real numbers.
+
+    Notes
+    -----
+    It is ``-softplus(-x)``: at most 4 eps. The derivative is ``sigmoid(-x)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cebook as ce
+    >>> with np.errstate(all="ignore"):
+    ...     print(np.log(1 / (1 + np.exp([-40.0, 800.0]))))
+    [  0. -inf]
+    >>> print(ce.log_sigmoid([40.0, -800.0]))
+    [-4.24835426e-18 -8.00000000e+02]
+    """
+    logits = as_floating("x", x)
+    return rounded(0.0 - _parts(_widened(logits)).softplus_of_minus, logits.dtype)
+
+
+def logit(p: ArrayLike) -> Any:
+    r"""Return the logit that belongs to a probability: the logarithm of its odds.
+
+    .. math::
+
+        \operatorname{logit}(p) = \log \frac{p}{1 - p}, \qquad
+        \sigma(\operatorname{logit}(p)) = p.
+
+    Parameters
+    ----------
+    p : array_like, any shape
+        Probabilities in [0, 1].
+
+    Returns
+    -------
+    ndarray or scalar, dtype and shape of ``p``
+        ``-inf`` for 0 and ``+inf`` for 1.
+
+    Raises
+    ------
+    ValueError
+        If an entry lies outside [0, 1].
+    TypeError
+        If ``p`` does not hold real numbers.
+
+    Notes
+    -----
+    Near 1/2 the odds are near 1, and the logarithm wants what they exceed 1 by, which
+    ``log1p((1 - 2 r)/r)`` has, with r the smaller of p and 1 - p. At most 4 eps. A p next to 1
+    holds few digits of 1 - p: no function can bring them back. The derivative is
+    ``1 / (p (1 - p))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cebook as ce
+    >>> p = 0.5 + 1e-14
+    >>> print(f"{np.log(p / (1 - p)):.6e} {ce.logit(p):.6e}")
+    3.996803e-14 3.996803e-14
+    """
+    probabilities = as_floating("p", p)
+    check_probabilities("p", probabilities)
+    wide = _widened(probabilities)
+    rarer = np.minimum(wide, 1 - wide)
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        # One minus p is exact where it is the smaller, one minus twice that where it is near 1/2.
+        near = np.log1p((1 - 2 * rarer) / rarer)
+        size = np.where(rarer >= 0.25, near, np.log1p(-rarer) - np.log(rarer))
+    return rounded(np.where(wide < 0.5, -size, size), probabilities.dtype)
+
+
+def sigmoid_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+    return_grad: bool = False,
+) -> Any:
+    r"""Return the cross-entropy of targets and the sigmoid of logits, entry by entry.
+
+    .. math::
+
+        \ell_i &= -w_i \left(v_i\, y_i \log \sigma(z_i) + (1 - y_i) \log \sigma(-z_i)\right), \\
+        \frac{\partial \ell_i}{\partial z_i} &= w_i \left((1 - y_i)\, \sigma(z_i)
+            - v_i\, y_i\, \sigma(-z_i)\right),
+
+    with w the ``weight`` and v the ``pos_weight``; without them the gradient is ``sigma(z) - y``.
+
+    Parameters
+    ----------
+    logits : array_like, any shape
+        Raw scores, as they leave the last layer, one for each question; ``-inf`` and ``+inf`` are
+        certainty.
+    targets : array_like, same shape
+        Probabilities in [0, 1]: 0 or 1, bools, or anything between.
+    weight : array_like, optional
+        Finite, non-negative factors of the losses. Its shape must broadcast to that of ``logits``:
+        (K,) is a factor for each label of logits (N, K), and (N, 1) one for each sample.
+    pos_weight : array_like, optional
+        Finite, non-negative factors of the part that belongs to the target 1, of such a shape too.
+        With the ratio of noes to yeses, both count alike.
+    reduction : {"mean", "sum", "none"}
+        "none" returns the loss of every entry, "sum" their sum, "mean" that divided by the number
+        of entries, whatever the weights.
+    return_grad : bool
+        Whether to return the gradient of the (summed) result with respect to ``logits`` too.
+
+    Returns
+    -------
+    loss : scalar, or ndarray of the shape of ``logits`` for "none"
+        In the dtype of ``logits``. Never negative, and 0 only where the model is certain; for a
+        target between 0 and 1 at least its :func:`binary_entropy`. A "sum" over nothing is 0.
+    grad : ndarray, dtype and shape of ``logits``
+        Only with ``return_grad``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a target lies outside [0, 1], a factor is negative, not finite or does
+        not broadcast, or ``reduction`` is none of the three.
+    TypeError
+        If an argument does not hold real numbers.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the mean is over nothing (an empty batch); it is nan.
+
+    Notes
+    -----
+    Without weights this is ``max(z, 0) - z y + log1p(exp(-|z|))``, where the first two terms cancel
+    for a soft target. It is computed as a sum of two non-negative ones, ``y softplus(-z)`` and
+    ``(1 - y) softplus(z)``, of which a target of 0 or 1 leaves one: at most 4 eps. A factor of 0
+    times an infinite loss is 0.
+
+    So is the gradient: where ``sigma(z) - 1`` would round to 0, ``-sigma(-z)`` does not. At most 4
+    eps for targets of 0 and 1; for others, where the two terms may truly cancel, 4 eps of their
+    sizes added.
+
+    Results are those of PyTorch's ``binary_cross_entropy_with_logits``, except that infinite logits
+    have their limits, and that targets are checked.
+
+    Examples
+    --------
+    From the probability, nothing can be said about a logit of 40 that is wrong, or right.
+
+    >>> import numpy as np
+    >>> import cebook as ce
+    >>> z, y = np.array([40.0, 40.0]), np.array([0.0, 1.0])
+    >>> a = 1 / (1 + np.exp(-z))
+    >>> with np.errstate(all="ignore"):
+    ...     print(-(y * np.log(a) + (1 - y) * np.log(1 - a)))
+    [inf nan]
+    >>> loss, grad = ce.sigmoid_cross_entropy(z, y, reduction="none", return_grad=True)
+    >>> print(loss, grad)
+    [4.00000000e+01 4.24835426e-18] [ 1.00000000e+00 -4.24835426e-18]
+    """
+    z, y, w, dtype = _arguments("logits", logits, targets, weight, reduction)
+    check_probabilities("targets", y)
+    v = _factor("pos_weight", pos_weight, z)
+    parts = _parts(z)
+    with np.errstate(under="ignore"):
+        yes, no = v * y, 1 - y
+        losses = _times(yes, parts.softplus_of_minus) + _times(no, parts.softplus)
+        loss = _reduced(_times(w, losses), reduction, dtype)
+        if not return_grad:
+            return loss
+        slope = no * parts.sigmoid - yes * parts.sigmoid_of_minus
+    return loss, _gradient(slope, w, reduction, dtype)
+
+
+# Chapter 9: the autoencoder -----------------------------------------------------------------------
+
+
+def binary_cross_entropy(
+    probs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+    return_grad: bool = False,
+) -> Any:
+    r"""Return the cross-entropy of targets and probabilities, entry by entry.
+
+    .. math::
+
+        \ell_i &= -w_i \left(y_i \log a_i + (1 - y_i) \log(1 - a_i)\right), \\
+        \frac{\partial \ell_i}{\partial a_i} &= w_i \frac{a_i - y_i}{a_i (1 - a_i)}.
+
+    Parameters
+    ----------
+    probs : array_like, any shape
+        The model's probabilities, in [0, 1].
+    targets : array_like, same shape
+        Probabilities in [0, 1]: 0 or 1, bools, or anything between.
+    weight, reduction, return_grad
+        As in :func:`sigmoid_cross_entropy`.
+
+    Returns
+    -------
+    loss : scalar, or ndarray of the shape of ``probs`` for "none"
+        In the dtype of ``probs``. Never negative; inf where a certain probability is wrong.
+    grad : ndarray, dtype and shape of ``probs``
+        Only with ``return_grad``: with respect to the probabilities.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`sigmoid_cross_entropy`; also if ``probs`` lie outside [0, 1].
+
+    Warns
+    -----
+    RuntimeWarning
+        If the mean is over nothing; it is nan.
+
+    Notes
+    -----
+    At most 4 eps off the loss of the probabilities given, gradient included. But the digits that
+    the sigmoid has rounded away are gone: in float32 every logit above 17 is a probability of
+    exactly 1. From logits, use :func:`sigmoid_cross_entropy`.
+
+    No epsilon is added and nothing is clipped. PyTorch's ``binary_cross_entropy`` bounds each
+    logarithm by -100 from below, and ``a (1 - a)`` in the gradient by 1e-12: for a certain
+    probability that is wrong it returns 100 where the answer is inf, and a finite gradient that the
+    derivative of the sigmoid then turns into 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cebook as ce
+    >>> a, y = np.array([0.0, 0.25, 1.0]), np.array([0.0, 1.0, 0.0])
+    >>> with np.errstate(all="ignore"):
+    ...     print(-(y * np.log(a) + (1 - y) * np.log(1 - a)))
+    [       nan 1.38629436        inf]
+    >>> print(ce.binary_cross_entropy(a, y, reduction="none"))
+    [0.         1.38629436        inf]
+    """
+    a, y, w, dtype = _arguments("probs", probs, targets, weight, reduction)
+    check_probabilities("probs", a)
+    check_probabilities("targets", y)
+    no = 1 - y
+    with np.errstate(divide="ignore", under="ignore"):
+        losses = _times(y, 0.0 - np.log(a)) + _times(no, 0.0 - np.log1p(-a))
+        loss = _reduced(_times(w, losses), reduction, dtype)
+    if not return_grad:
+        return loss
+    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
+        # Only one of the two logarithms has a slope when the target is 0 or 1.
+        slope = np.where(y == 0, 1 / (1 - a), np.where(y == 1, -1 / a, (a - y) / (a * (1 - a))))
+    return loss, _gradient(slope, w, reduction, dtype)
+
+
+# What all of them are made of ---------------------------------------------------------------------
+
+
+class _Parts(NamedTuple):
+    """The sigmoid and the softplus of a logit and of its negative, from one exponential."""
+
+    sigmoid: Array
+    sigmoid_of_minus: Array
+    softplus: Array
+    softplus_of_minus: Array
+
+
+def _parts(z: Array) -> _Parts:
+    with np.errstate(under="ignore"):
+        exponential = np.exp(-abs(z))
+        larger, smaller = 1 / (1 + exponential), exponential / (1 + exponential)
+        logarithm = np.log1p(exponential)
+        negative = z < 0
+        return _Parts(
+            np.where(negative, smaller, larger),
+            np.where(negative, larger, smaller),
+            np.maximum(z, 0) + logarithm,
+            np.maximum(-z, 0) + logarithm,
+        )
+
+
+def _widened(array: Array) -> Array:
+    return array.astype(working_dtype(array.dtype), copy=False)
+
+
+def _arguments(
+    name: str, scores: ArrayLike, targets: ArrayLike, weight: ArrayLike | None, reduction: str
+) -> tuple[Array, Array, Array, np.dtype[Any]]:
+    """Check them; return scores, targets and weights to compute with, and the result's dtype."""
+    outputs, wanted = as_floating(name, scores), as_floating("targets", targets)
+    check_same_shape(**{"targets": wanted, name: outputs})
+    check_reduction(reduction)
+    dtype = working_dtype(np.result_type(outputs, wanted))
+    wide = outputs.astype(dtype)
+    return wide, wanted.astype(dtype), _factor("weight", weight, wide), outputs.dtype
+
+
+def _factor(name: str, value: ArrayLike | None, scores: Array) -> Array:
+    if value is None:
+        return np.ones((), scores.dtype)
+    return check_factor(name, value, scores.shape).astype(working_dtype(scores.dtype))
+
+
+def _times(factor: Array, cost: Array) -> Array:
+    """Return the product; nothing times infinity is nothing."""
+    with np.errstate(invalid="ignore"):
+        return np.where((factor == 0) & ~np.isnan(cost), 0, factor * cost)
+
+
+def _reduced(losses: Array, reduction: str, dtype: np.dtype[Any]) -> Any:
+    if reduction == "none":
+        return rounded(losses, dtype)
+    if reduction == "mean" and losses.size == 0:
+        warn_of_empty_mean("the batch is empty")
+        return dtype.type(math.nan)
+    if reduction == "mean" and losses.max() > np.finfo(losses.dtype).max / losses.size:
+        return rounded((losses / losses.size).sum(), dtype)  # where the sum might overflow
+    total = losses.sum()
+    return rounded(total if reduction == "sum" else total / losses.size, dtype)
+
+
+def _gradient(slope: Array, weight: Array, reduction: str, dtype: np.dtype[Any]) -> Any:
+    count = slope.size if reduction == "mean" else 1
+    with np.errstate(under="ignore"):
+        return rounded(_times(weight, slope) / max(count, 1), dtype)
