@@ -262,9 +262,9 @@ def logit(p: ArrayLike) -> Any:
     --------
     >>> import numpy as np
     >>> import cebook as ce
-    >>> p = 0.5 + 1e-14
-    >>> print(f"{np.log(p / (1 - p)):.6e} {ce.logit(p):.6e}")
-    3.996803e-14 3.996803e-14
+    >>> p = 0.5 + 1e-9
+    >>> print(f"{np.log(p / (1 - p)):.15e} {ce.logit(p):.15e}")
+    3.999999878872275e-09 3.999999886872274e-09
     """
     probabilities = as_floating("p", p)
     check_probabilities("p", probabilities)

@@ -1,10 +1,14 @@
 """cebook.figures: reproducible style, bars that are what they say, errors that name their cause."""
 
 import io
+import re
 import subprocess
 import sys
+from urllib.parse import parse_qsl
+from xml.etree import ElementTree
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 mpl.use("Agg")
@@ -68,3 +72,31 @@ def test_without_matplotlib_the_message_says_what_to_install():
         check=False,
     )
     assert "cebook.figures needs matplotlib: pip install 'cebook[figures]'" in result.stderr
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_line_with_a_slider_keeps_all_its_points_in_the_drawing(axes, scale):
+    steps = np.arange(301)
+    (line,) = axes.plot(steps, 1.0 + steps)  # a straight one, of which two points would do
+    axes.set_yscale(scale)
+    ce.figures.add_slider({'loss "1" & <2>': line}, step="epoch")
+    file = io.BytesIO()
+    axes.figure.savefig(file, format="svg")
+    (group,) = (
+        element
+        for element in ElementTree.fromstring(file.getvalue()).iter("{http://www.w3.org/2000/svg}g")
+        if element.get("id", "").startswith("slider?")
+    )
+    data = dict(parse_qsl(group.get("id").removeprefix("slider?")))
+    values = data.pop("values").split()
+    assert data == {"step": "epoch", "label": 'loss "1" & <2>'}
+    assert list(map(float, values)) == list(1.0 + steps)
+    (path,) = group.iter("{http://www.w3.org/2000/svg}path")
+    assert len(re.findall(r"[ML] [\d.]+ [\d.]+", path.get("d"))) == 301
+
+
+@pytest.mark.parametrize("lengths", [(), (3, 4)])
+def test_lines_of_several_lengths_share_no_slider(axes, lengths):
+    lines = {f"line {n}": axes.plot(range(n))[0] for n in lengths}
+    with pytest.raises(ValueError, match="all with the same number of points, but they have"):
+        ce.figures.add_slider(lines, step="epoch")

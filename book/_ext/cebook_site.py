@@ -154,6 +154,11 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
 
     >>> inline_svg('<?xml?><svg><path id="a" fill="#24292F"/><use href="#a"/></svg>', "A", "f1-")
     '<svg role="img" aria-label="A"><path id="f1-a" fill="currentColor"/><use href="#f1-a"/></svg>'
+
+    What ``cebook.figures.add_slider`` has left in an id is for ``slider.js``.
+
+    >>> inline_svg('<svg><g id="slider?step=epoch"/></svg>', "A", "f1-")
+    '<svg role="img" aria-label="A"><g data-slider="step=epoch"/></svg>'
     """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -166,6 +171,7 @@ def inline_svg(svg: str, alt: str, prefix: str) -> str:
     head = re.sub(r' (width|height|version|xmlns(:\w+)?)="[^"]*"', "", head)
     head += f' role="img" aria-label="{escape(alt)}"{lines}'
     svg = f"{head}>{body}".strip()
+    svg = svg.replace(' id="slider?', ' data-slider="')
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}", svg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,28 @@ def test_first_paint_does_not_wait_for_mathjax(browser: Browser, site: Path, ser
     page = next(p for p in file_checks.pages(site) if file_checks.has_formulas(site, p))
     base = f"{server}{SLOW_BASE}"
     report(page_checks.paints_before_mathjax(browser, f"{base}{page}", base))
+
+
+def test_slider_from_the_keyboard(browser: Browser, site: Path, server: str) -> None:
+    pages = [p for p in file_checks.pages(site) if "data-slider" in (site / p).read_text("utf-8")]
+    assert pages
+    for path in pages:
+        with visit(browser, *place(site, server, path)) as seen:
+            slider = seen.page.get_by_role("slider").first
+            figure = seen.page.locator(".notebook-figure", has=slider)
+            before = figure.locator("td").all_text_contents()
+            dots = figure.locator("circle")
+            assert dots.count() == len(before)
+            left = dots.first.bounding_box()
+            assert left is not None
+            slider.focus()
+            seen.page.keyboard.press("End")
+            last = slider.get_attribute("max")
+            expect(slider).to_have_attribute("aria-valuetext", re.compile(rf"\D {last}$"))
+            right = dots.first.bounding_box()
+            assert right is not None
+            assert right["x"] > left["x"] + 50
+            assert figure.locator("td").all_text_contents() != before
 
 
 @pytest.fixture
