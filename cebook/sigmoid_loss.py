@@ -96,8 +96,8 @@ def squared_error(
 
     .. math::
 
-        \ell_i &= \tfrac12 w_i (a_i - y_i)^2, \\
-        \frac{\partial \ell_i}{\partial a_i} &= w_i (a_i - y_i).
+        \ell &= \tfrac12 w (a - y)^2, \\
+        \frac{\partial \ell}{\partial a} &= w (a - y).
 
     Parameters
     ----------
@@ -290,9 +290,8 @@ def sigmoid_cross_entropy(
 
     .. math::
 
-        \ell_i &= -w_i \left(v_i\, y_i \log \sigma(z_i) + (1 - y_i) \log \sigma(-z_i)\right), \\
-        \frac{\partial \ell_i}{\partial z_i} &= w_i \left((1 - y_i)\, \sigma(z_i)
-            - v_i\, y_i\, \sigma(-z_i)\right),
+        \ell &= -w \left(v\, y \log \sigma(z) + (1 - y) \log \sigma(-z)\right), \\
+        \frac{\partial \ell}{\partial z} &= w \left((1 - y)\, \sigma(z) - v\, y\, \sigma(-z)\right),
 
     with w the ``weight`` and v the ``pos_weight``; without them the gradient is ``sigma(z) - y``.
 
@@ -352,7 +351,7 @@ def sigmoid_cross_entropy(
 
     Examples
     --------
-    From the probability, nothing can be said about a logit of 40 that is wrong, or right.
+    At a logit of 40 the probability has rounded to 1, and says nothing of how wrong or right it is.
 
     >>> import numpy as np
     >>> import cebook as ce
@@ -394,8 +393,8 @@ def binary_cross_entropy(
 
     .. math::
 
-        \ell_i &= -w_i \left(y_i \log a_i + (1 - y_i) \log(1 - a_i)\right), \\
-        \frac{\partial \ell_i}{\partial a_i} &= w_i \frac{a_i - y_i}{a_i (1 - a_i)}.
+        \ell &= -w \left(y \log a + (1 - y) \log(1 - a)\right), \\
+        \frac{\partial \ell}{\partial a} &= w\, \frac{a - y}{a (1 - a)}.
 
     Parameters
     ----------
