@@ -485,7 +485,7 @@ def _outside_hint(name: str, array: Array) -> str:
             return "Are these class indices? Then use softmax_cross_entropy."
         return "Percentages want a division by 100, other scales one by their largest value."
     if name == "probs":
-        return "Logits belong into sigmoid_cross_entropy, percentages want a division by 100."
+        return "Logits belong in sigmoid_cross_entropy; percentages want a division by 100."
     return f"If {name} holds logits, apply a sigmoid first; if percentages, divide by 100."
 
 

@@ -453,9 +453,12 @@ def binary_cross_entropy(
         loss = _reduced(_times(w, losses), reduction, dtype)
     if not return_grad:
         return loss
-    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
-        # Only one of the two logarithms has a slope when the target is 0 or 1.
-        slope = np.where(y == 0, 1 / (1 - a), np.where(y == 1, -1 / a, (a - y) / (a * (1 - a))))
+    # A target of 0 or 1 leaves one of the two logarithms, whose slope is finite where the other's
+    # is not.
+    above = np.where(y == 0, 1, np.where(y == 1, -1, a - y))
+    below = np.where(y == 0, 1 - a, np.where(y == 1, a, a * (1 - a)))
+    with np.errstate(divide="ignore", under="ignore"):
+        slope = above / below
     return loss, _gradient(slope, w, reduction, dtype)
 
 
