@@ -6,6 +6,7 @@ measured is the error of the code and not of the input.
 
 from __future__ import annotations
 
+import functools
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def js_divergence(p, q):
 
 def binary_entropy(p):
     (x,) = exact(np.atleast_1d(p))
-    return -_xlogy(x, x) - _xlogy(1 - x, 1 - x)
+    return -_xlogy(x, x) - _times(1 - x, mpmath.log1p(-x))
 
 
 def binary_kl_divergence(p, q):
@@ -166,6 +167,62 @@ def _sums_of_others(terms):
     before = accumulate(terms[:-1], initial=mpmath.mpf(0))
     after = list(accumulate(reversed(terms[1:]), initial=mpmath.mpf(0)))
     return [a + b for a, b in zip(before, reversed(after), strict=True)]
+
+
+# Part III -----------------------------------------------------------------------------------------
+
+
+# One logit comes with many targets.
+@functools.cache
+def sigmoid(z):
+    return 1 / (1 + mpmath.exp(-exact(z)))
+
+
+@functools.cache
+def softplus(z):
+    # The logarithm of a number that has 1e308 digits would want as many of log 2.
+    return max(exact(z), 0) + mpmath.log1p(mpmath.exp(-abs(exact(z))))
+
+
+def log_sigmoid(z):
+    return -softplus(-z)
+
+
+def logit(p):
+    return mpmath.log(exact(p)) - mpmath.log1p(-exact(p))
+
+
+def sigmoid_cross_entropy(z, y, weight=1, pos_weight=1):
+    """Return the loss and the gradient of one entry."""
+    (no, yes), w = _no_and_yes(y, pos_weight), exact(weight)
+    loss = _times(no, softplus(z)) + _times(yes, softplus(-z))
+    return _times(w, loss), w * (no * sigmoid(z) - yes * sigmoid(-z))
+
+
+def binary_cross_entropy(a, y, weight=1):
+    """Return the loss and the gradient of one entry."""
+    (no, yes), a, w = _no_and_yes(y), exact(a), exact(weight)
+    loss = _times(no, -mpmath.log1p(-a)) + _times(yes, -mpmath.log(a))
+    return _times(w, loss), _times(w, _over(no, 1 - a) - _over(yes, a))
+
+
+def squared_error(a, y, weight=1):
+    """Return the loss and the gradient of one entry."""
+    difference, w = exact(a) - exact(y), exact(weight)
+    return _times(w, difference**2 / 2), _times(w, difference)
+
+
+def _no_and_yes(y, pos_weight=1):
+    return 1 - exact(y), exact(pos_weight) * exact(y)
+
+
+def _over(x, y):
+    if x == 0:
+        return mpmath.mpf(0)
+    return mpmath.inf if y == 0 else x / y
+
+
+# What the parts share -----------------------------------------------------------------------------
 
 
 def _times(factor, cost):
