@@ -27,7 +27,8 @@ def as_array(name: str, value: ArrayLike) -> np.ndarray[Any, Any]:
     """Return ``value`` as an array of its own dtype; nothing it carries besides is dropped."""
     if isinstance(value, np.ma.MaskedArray):
         cure = {
-            "targets": "Fill it first: masked labels with an index of their own, as ignore_index.",
+            "targets": "Fill it first: masked labels with an index of their own, as ignore_index; "
+            "other targets with 0, and give them weight 0.",
             "labels": "Masked labels have no class: leave them out.",
         }.get(name, "Fill it first: probabilities with .filled(0), logits with .filled(-np.inf).")
         raise TypeError(
@@ -61,8 +62,8 @@ def _dtype_hint(name: str, dtype: np.dtype[Any]) -> str:
             "If its imaginary part is zero, pass its .real. For a complex step, use the formula of "
             "ce.textbook."
         )
-    if name == "weight":
-        return "One number for each class is wanted."
+    if name in ("weight", "pos_weight"):
+        return "Numbers are wanted: one for each class, or one for each entry."
     if dtype.kind == "O":
         return "Look for an entry that is no number; for exact numbers use .astype(float)."
     if dtype.kind in "US" and name == "targets":
@@ -79,7 +80,7 @@ def check_same_shape(**arrays: Array) -> None:
         return
     if a.size == b.size:
         hint = "They have as many entries: did you mean reshape, or a transpose?"
-    elif a.shape == b.shape[:-1]:
+    elif a.ndim > 0 and a.shape == b.shape[:-1]:
         hint = f"If {first} holds class labels, ce.one_hot({first}, {b.shape[-1]}) spells them out."
     else:
         hint = (
@@ -386,7 +387,8 @@ def check_factor(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
         hint = (
             f"For a factor a sample, give it shape ({shape[0]}, 1)."
             if len(shape) == 2 and array.shape == shape[:1]
-            else "Its axes are matched from the last one on, and each has the same length or 1."
+            else "Its axes are matched from the last one on; each has the same length or 1, and "
+            "there may be no more of them."
         )
         raise ValueError(
             f"{name} must broadcast to the shape of what it multiplies, {shape}, but it has shape "
@@ -442,6 +444,14 @@ def check_count(name: str, count: int, *, at_least: int) -> None:
         raise ValueError(f"{name} must be at least {at_least}, but it is {count}.")
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raise unless ``value`` is a number above 0, and finite."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, but it is {value!r}.")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be above 0 and finite, but it is {value!r}.")
+
+
 def warn_of_empty_mean(why: str) -> None:
     """Warn that the mean of nothing is nan, and why there is nothing."""
     warnings.warn(
@@ -476,13 +486,24 @@ def _negative_hint(name: str, array: Array) -> str:
 
 
 def _outside_hint(name: str, array: Array) -> str:
+    beyond = max(-np.nanmin(array), np.nanmax(array) - 1)
+    if beyond <= math.sqrt(np.finfo(array.dtype).eps):
+        return f"It is off by {beyond:.2g}: if that is rounding, np.clip({name}, 0, 1)."
     if name == "targets":
+        whole = bool((array == np.floor(array)).all())
         if set(np.unique(array)) <= {-1, 1}:
             return "Are these labels -1 and 1? Then (targets + 1) / 2."
-        if array.min() >= 0 and array.max() <= 255 and array.max() > 100:
+        if set(np.unique(array)) <= {-1, 0, 1}:
+            return "Does -1 mark what does not count? Fill it with 0, and give it weight 0."
+        if np.nanmin(array) < 0:
+            return "Are these logits, and the arguments swapped?"
+        if 100 < np.nanmax(array) <= 255:
             return "Are these pixels? Divide by 255."
-        if (array == np.floor(array)).all():
-            return "Are these class indices? Then use softmax_cross_entropy."
+        if whole:
+            return (
+                "Are these class indices? Then use softmax_cross_entropy. Percentages and pixels "
+                "want a division by their largest possible value."
+            )
         return "Percentages want a division by 100, other scales one by their largest value."
     if name == "probs":
         return "Logits belong in sigmoid_cross_entropy; percentages want a division by 100."

@@ -140,10 +140,11 @@ def squared_error(
     a, y, w, dtype = _arguments("outputs", outputs, targets, weight, reduction)
     with np.errstate(under="ignore", invalid="ignore"):
         difference = a - y
-        loss = _reduced(_times(w, 0.5 * difference * difference), reduction, dtype)
-    if not return_grad:
-        return loss
-    return loss, _gradient(difference, w, reduction, dtype)
+        # The square alone might leave the range of floats.
+        loss = _reduced(_times(_times(w, difference), 0.5 * difference), reduction, dtype)
+        if not return_grad:
+            return loss
+        return loss, _gradient(_times(w, difference), reduction, dtype)
 
 
 # Chapter 8: sigmoid cross-entropy -----------------------------------------------------------------
@@ -223,7 +224,8 @@ def log_sigmoid(x: ArrayLike) -> Any:
     [-4.24835426e-18 -8.00000000e+02]
     """
     logits = as_floating("x", x)
-    return rounded(0.0 - _parts(_widened(logits)).softplus_of_minus, logits.dtype)
+    # What is too small for the dtype rounds to -0.0.
+    return rounded(-_parts(_widened(logits)).softplus_of_minus, logits.dtype) + 0.0
 
 
 def logit(p: ArrayLike) -> Any:
@@ -268,7 +270,7 @@ def logit(p: ArrayLike) -> Any:
     """
     probabilities = as_floating("p", p)
     check_probabilities("p", probabilities)
-    wide = _widened(probabilities)
+    wide = _widened(probabilities) + 0.0  # -0.0 has the odds of 0.0
     rarer = np.minimum(wide, 1 - wide)
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
         # One minus p is exact where it is the smaller, one minus twice that where it is near 1/2.
@@ -369,13 +371,13 @@ def sigmoid_cross_entropy(
     v = _factor("pos_weight", pos_weight, z)
     parts = _parts(z)
     with np.errstate(under="ignore"):
-        yes, no = v * y, 1 - y
+        yes, no = w * v * y, w * (1 - y)
         losses = _times(yes, parts.softplus_of_minus) + _times(no, parts.softplus)
-        loss = _reduced(_times(w, losses), reduction, dtype)
+        loss = _reduced(losses, reduction, dtype)
         if not return_grad:
             return loss
         slope = no * parts.sigmoid - yes * parts.sigmoid_of_minus
-    return loss, _gradient(slope, w, reduction, dtype)
+    return loss, _gradient(slope, reduction, dtype)
 
 
 # Chapter 9: the autoencoder -----------------------------------------------------------------------
@@ -425,8 +427,8 @@ def binary_cross_entropy(
     Notes
     -----
     At most 4 eps off the loss of the probabilities given, gradient included. But the digits that
-    the sigmoid has rounded away are gone: in float32 every logit above 17 is a probability of
-    exactly 1. From logits, use :func:`sigmoid_cross_entropy`.
+    the sigmoid has rounded away are gone: in float32 every logit above 17.33 is a probability
+    of exactly 1. From logits, use :func:`sigmoid_cross_entropy`.
 
     No epsilon is added and nothing is clipped. PyTorch's ``binary_cross_entropy`` bounds each
     logarithm by -100 from below, and ``a (1 - a)`` in the gradient by 1e-12: for a certain
@@ -447,10 +449,10 @@ def binary_cross_entropy(
     a, y, w, dtype = _arguments("probs", probs, targets, weight, reduction)
     check_probabilities("probs", a)
     check_probabilities("targets", y)
-    no = 1 - y
+    a = a + 0.0  # of -0.0 the slope would have the wrong sign
     with np.errstate(divide="ignore", under="ignore"):
-        losses = _times(y, 0.0 - np.log(a)) + _times(no, 0.0 - np.log1p(-a))
-        loss = _reduced(_times(w, losses), reduction, dtype)
+        losses = _times(w * y, 0.0 - np.log(a)) + _times(w * (1 - y), 0.0 - np.log1p(-a))
+        loss = _reduced(losses, reduction, dtype)
     if not return_grad:
         return loss
     # A target of 0 or 1 leaves one of the two logarithms, whose slope is finite where the other's
@@ -458,8 +460,8 @@ def binary_cross_entropy(
     above = np.where(y == 0, 1, np.where(y == 1, -1, a - y))
     below = np.where(y == 0, 1 - a, np.where(y == 1, a, a * (1 - a)))
     with np.errstate(divide="ignore", under="ignore"):
-        slope = above / below
-    return loss, _gradient(slope, w, reduction, dtype)
+        slope = _times(w, above / below)
+    return loss, _gradient(slope, reduction, dtype)
 
 
 # What all of them are made of ---------------------------------------------------------------------
@@ -507,7 +509,8 @@ def _arguments(
 def _factor(name: str, value: ArrayLike | None, scores: Array) -> Array:
     if value is None:
         return np.ones((), scores.dtype)
-    return check_factor(name, value, scores.shape).astype(working_dtype(scores.dtype))
+    factor = check_factor(name, value, scores.shape)
+    return factor.astype(np.result_type(factor, scores))
 
 
 def _times(factor: Array, cost: Array) -> Array:
@@ -522,13 +525,19 @@ def _reduced(losses: Array, reduction: str, dtype: np.dtype[Any]) -> Any:
     if reduction == "mean" and losses.size == 0:
         warn_of_empty_mean("the batch is empty")
         return dtype.type(math.nan)
-    if reduction == "mean" and losses.max() > np.finfo(losses.dtype).max / losses.size:
-        return rounded((losses / losses.size).sum(), dtype)  # where the sum might overflow
-    total = losses.sum()
-    return rounded(total if reduction == "sum" else total / losses.size, dtype)
+    if reduction == "sum":
+        return rounded(losses.sum(), dtype)
+    largest = np.fmax.reduce(losses, axis=None)
+    if largest > np.finfo(losses.dtype).max / losses.size:
+        # The sum might overflow, but no mean exceeds the largest.
+        with np.errstate(over="ignore"):
+            mean = np.minimum((losses / losses.size).sum(), losses.max())
+        return rounded(mean, dtype)
+    return rounded(losses.sum() / losses.size, dtype)
 
 
-def _gradient(slope: Array, weight: Array, reduction: str, dtype: np.dtype[Any]) -> Any:
-    count = slope.size if reduction == "mean" else 1
-    with np.errstate(under="ignore"):
-        return rounded(_times(weight, slope) / max(count, 1), dtype)
+def _gradient(slope: Array, reduction: str, dtype: np.dtype[Any]) -> Any:
+    if reduction == "mean" and slope.size:
+        with np.errstate(under="ignore"):
+            slope = slope / slope.size
+    return rounded(slope, dtype)

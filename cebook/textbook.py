@@ -206,7 +206,7 @@ def clipped_binary_cross_entropy(a: Any, y: Any, epsilon: float = 1e-7) -> tuple
     [16.1181  0.6931] [ 0. -2.]
     """
     clipped = np.clip(a, epsilon, 1 - epsilon)
-    inside = (a > epsilon) & (a < 1 - epsilon)
+    inside = (a >= epsilon) & (a <= 1 - epsilon)
     loss = -(y * np.log(clipped) + (1 - y) * np.log(1 - clipped))
     return loss, np.where(inside, (clipped - y) / (clipped * (1 - clipped)), 0)
 
@@ -239,7 +239,8 @@ def caffe_sigmoid_layer(z: Any, y: Any) -> tuple[Any, Any]:
     """
     positive = z >= 0
     loss = -(z * (y - positive) - np.log(1 + np.exp(z - 2 * z * positive)))
-    return loss, sigmoid(z) - y
+    with np.errstate(over="ignore"):
+        return loss, sigmoid(z) - y
 
 
 def reconstruction_cross_entropy(x: Any, z: Any) -> Any:

@@ -12,13 +12,20 @@ import pytest
 import cebook as ce
 
 ROOT = Path(__file__).parents[1]
-FLAT = [ce.information, ce.softmax_loss, ce.targets, ce.numerics]
+FLAT = [ce.information, ce.softmax_loss, ce.sigmoid_loss, ce.targets, ce.training, ce.numerics]
 MODULES = [*FLAT, ce.textbook, ce.figures]
-FUNCTIONS = {
+PUBLIC = {
     f"{module.__name__.removeprefix('cebook.')}.{name}": getattr(module, name)
     for module in MODULES
     for name in module.__all__
-    if inspect.isfunction(getattr(module, name))
+}
+FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
+CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
+METHODS = {
+    f"{name}.{method}": function
+    for name, value in CLASSES.items()
+    for method, function in inspect.getmembers(value, inspect.isroutine)
+    if not method.startswith("_")
 }
 # Printed formulas are documented by the formula and the input that breaks it.
 DOCUMENTED = {name: f for name, f in FUNCTIONS.items() if not name.startswith("textbook.")}
@@ -55,22 +62,41 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
         ce.nonsense  # noqa: B018
 
 
+def test_what_is_public_is_a_function_or_a_class():
+    others = PUBLIC.keys() - FUNCTIONS.keys() - CLASSES.keys()
+    assert all(name.startswith("figures.") for name in others)
+
+
+def assert_typed(function):
+    signature = inspect.signature(function)
+    for name, parameter in signature.parameters.items():
+        assert name == "self" or parameter.annotation is not parameter.empty
+    assert signature.return_annotation is not signature.empty
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_is_typed_and_has_an_example(name):
-    function = FUNCTIONS[name]
-    assert ">>> " in function.__doc__
-    for parameter in inspect.signature(function).parameters.values():
-        assert parameter.annotation is not parameter.empty
-    assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+    assert ">>> " in FUNCTIONS[name].__doc__
+    assert_typed(FUNCTIONS[name])
+
+
+def summary_and_sections(value):
+    """Return what stands above the first heading, and the text under each."""
+    parts = re.split(r"\n([A-Z][a-z]+)\n-+\n", inspect.getdoc(value))
+    assert parts[0].splitlines()[0].endswith(".")
+    return parts[0], dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def documented_names(section):
+    """Return the names in a section; what is told of them is indented."""
+    headings = re.findall(r"^(\w[\w, ]*)(?: : .*)?$", section, flags=re.MULTILINE)
+    return ", ".join(headings).split(", ") if headings else []
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_every_function_is_documented_in_sections(name):
     function = DOCUMENTED[name]
-    documentation = inspect.getdoc(function)
-    parts = re.split(r"\n([A-Z][a-z]+)\n-+\n", documentation)
-    summary, sections = parts[0], dict(zip(parts[1::2], parts[2::2], strict=True))
-    assert summary.splitlines()[0].endswith(".")
+    summary, sections = summary_and_sections(function)
     signature = inspect.signature(function)
     wanted = ["Raises", "Examples"]
     if signature.parameters:
@@ -82,13 +108,37 @@ def test_every_function_is_documented_in_sections(name):
     if not name.startswith(("figures.", "targets.one_hot")):
         wanted += ["Notes"]
     assert set(wanted) <= set(sections)
-    headings = re.findall(r"^(\w[\w, ]*) : ", sections.get("Parameters", ""), flags=re.MULTILINE)
-    assert ", ".join(headings).split(", ") == list(signature.parameters) or not headings
+    names = documented_names(sections.get("Parameters", ""))
+    assert names in ([], list(signature.parameters))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_function_is_named_in_a_test(name):
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_is_documented_in_sections(name):
+    value = CLASSES[name]
+    assert value.__doc__  # its own: getdoc would take that of a base class
+    summary, sections = summary_and_sections(value)
+    parameters = list(inspect.signature(value).parameters)
+    assert ">>> " in sections["Examples"]
+    assert ".. math::" in summary or "Notes" in sections
+    assert documented_names(sections.get("Parameters", "")) == parameters
+    if parameters:
+        assert_typed(value.__init__)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_typed_and_documented_with_a_line(name):
+    assert METHODS[name].__doc__.splitlines()[0].endswith(".")
+    assert_typed(METHODS[name])
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
+def test_every_function_and_class_is_named_in_a_test(name):
     assert re.search(rf"\b{name.split('.')[1]}\b", TESTS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_called_in_a_test(name):
+    assert re.search(rf"\.{name.split('.')[2]}\b", TESTS)
 
 
 def loaded_by(statement):

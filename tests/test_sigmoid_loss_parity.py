@@ -26,7 +26,8 @@ import cebook as ce
 REDUCTIONS = ("mean", "sum", "none")
 INF, NAN = math.inf, math.nan
 
-# In eps of the sizes of the terms that PyTorch adds up. Measured: at most 3.5.
+# In eps of the sizes of the terms that PyTorch adds up. Measured: at most 2.2.
+# The rest is for other processors.
 TOLERANCE = 6
 
 
@@ -330,7 +331,9 @@ def test_functions_and_their_derivatives(name, shape, dtype):
     actual = getattr(ce, name)(x)
     assert_equal_to_rounding(actual, expected, sizes, name)
     assert_equal_to_rounding(actual, function.scipy(x.astype(float)).astype(dtype), sizes, name)
-    if name != "logit" and dtype != np.float16:
+    if dtype == np.float16:
+        assert_array_equal(actual, expected)  # rounded once
+    elif name != "logit":
         assert_equal_to_rounding(actual, function.scipy(x), sizes, name)
     # PyTorch's derivative of sigma is s (1 - s), which cancels.
     size = expected if name == "sigmoid" else derivative.numpy()
@@ -355,13 +358,18 @@ def test_functions_of_any_layout(name, layout):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_agree_at_the_ends(name, dtype):
     largest = np.finfo(dtype).max
-    ends = [0, 1, 0.5, NAN] if name == "logit" else [INF, -INF, NAN, largest, -largest, 0.0]
+    ends = [INF, -INF, NAN, largest, -largest, 800, -800, 0]
+    if name == "logit":
+        ends = [0, np.finfo(dtype).smallest_subnormal, 0.5, 1, NAN]
     for x in map(dtype, ends):
         actual = getattr(ce, name)(x)
         with np.errstate(invalid="ignore"):  # SciPy's softplus of nan
             from_scipy = FUNCTIONS[name].scipy(x)
-        for expected in (FUNCTIONS[name].torch(torch.tensor(x)).numpy(), from_scipy):
+        from_torch = FUNCTIONS[name].torch(torch.tensor(x)).numpy()
+        for expected in (from_torch, from_scipy):
             assert_equal_to_rounding(actual, np.asarray(expected, dtype), abs(expected), x)
+        # SciPy's logarithm of 1 is -0.
+        assert np.signbit(actual) == np.signbit(from_torch) or np.isnan(x)
 
 
 # Two classes are one logit, many labels are many logits -------------------------------------------
@@ -473,7 +481,7 @@ def test_a_mean_is_not_the_sum_divided(name, scores):
 
 @pytest.mark.parametrize("name", ["sigmoid_cross_entropy", "binary_cross_entropy"])
 def test_results_in_float16_are_rounded_once(name):
-    # PyTorch rounds at every step, and is off by up to 4 numbers and more.
+    # PyTorch rounds at every step: where z (1 - y) and the rest cancel, it is 40 numbers off.
     scores, targets = batch(name, (1000,), np.float16, "soft")
     truths = torch_loss(name, scores.astype(float), targets, reduction="none")
     from_torch, ours = both_losses(name, scores, targets, reduction="none")
@@ -632,7 +640,24 @@ def errors_in_eps(results, truths, sizes):
 
 
 EXTREMES = {
-    "sigmoid_cross_entropy": (0, 1e-30, 1e-9, 0.1, 1, 10, 17, 20, 37, 40, 88, 104, 700, 745, 1e4),
+    "sigmoid_cross_entropy": (
+        0,
+        1e-30,
+        1e-9,
+        0.1,
+        1,
+        10,
+        17,
+        20,
+        25,
+        37,
+        40,
+        88,
+        104,
+        700,
+        745,
+        1e4,
+    ),
     "binary_cross_entropy": (1e-30, 1e-11, 1e-9, 1e-6, 1e-3, 0.25, 0.4999, 0.5),
     "squared_error": (0, 1e-9, 0.25, 1, 1 + 1e-6, 1e4),
 }
@@ -713,6 +738,7 @@ def test_the_softplus_of_pytorch_has_a_threshold():
     assert (ce.sigmoid(x) < 1).all()
     for theirs in (-functional.logsigmoid(-torch.tensor(x)).numpy(), scipy.special.softplus(x)):
         assert_equal_to_rounding(ce.softplus(x), theirs, x)
+        assert_equal_to_rounding(ce.log_sigmoid(-x), -theirs, x)
     # With the threshold out of the way it overflows no more than the others.
     without = functional.softplus(torch.tensor(x), threshold=50).numpy()
     assert_equal_to_rounding(ce.softplus(x), without, x)
@@ -720,7 +746,8 @@ def test_the_softplus_of_pytorch_has_a_threshold():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_logit_of_pytorch_loses_digits_near_one_half(dtype):
-    p = dtype(0.5) + np.linspace(0, np.sqrt(np.finfo(dtype).eps), 50, dtype=dtype)[1:]
+    p = dtype(0.5) + np.geomspace(8 * np.finfo(dtype).eps, 0.2, 100, dtype=dtype)
+    p = np.concatenate([p, 1 - p])
     truths = list(map(oracle.logit, p))
     from_torch = torch.logit(torch.tensor(p)).numpy()
     assert max(map(oracle.error_in_eps, from_torch, truths)) > 1000
@@ -839,9 +866,10 @@ def test_a_warning_for_a_mean_over_nothing_where_pytorch_says_nothing(name):
 def test_dtypes_that_differ(name):
     # The result is of the dtype of the scores, whatever that of the rest, and computed with all
     # digits. PyTorch follows the targets in one loss, the wider in another, and refuses in a third.
-    narrow = batch(name, (4, 3), np.float32, "soft")
+    narrow, _ = batch(name, (4, 3), np.float32, "soft")
+    _, wide = batch(name, (4, 3), np.float64, "soft")
     for own, other in [(np.float32, np.float64), (np.float64, np.float32)]:
-        scores, targets = narrow[0].astype(own), narrow[1].astype(other)
+        scores, targets = narrow.astype(own), wide.astype(other)
         tensors = torch.tensor(scores), torch.tensor(targets)
         if name == "binary_cross_entropy":
             with pytest.raises(RuntimeError, match="expected"):

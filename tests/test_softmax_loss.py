@@ -1563,7 +1563,7 @@ BAD_OPTIONS = {
         ["weight[1] = inf", "1/count of a class that never occurs? Give that class weight 0"],
     ),
     "weight nan": ({"weight": [1, 1, 1, NAN]}, ValueError, ["weight[3] = nan"]),
-    "weight by name": ({"weight": "balanced"}, TypeError, ["One number for each class"]),
+    "weight by name": ({"weight": "balanced"}, TypeError, ["one for each class"]),
     "weight by class": ({"weight": {0: 1, 1: 2}}, TypeError, ["must hold real numbers"]),
     "ignore_index float": (
         {"ignore_index": -100.0},

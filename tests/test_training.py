@@ -259,13 +259,13 @@ def test_the_sequence_of_layers_is_copied_and_the_layers_are_not():
 def test_a_penalty_leaves_the_way_forward_and_adds_itself_on_the_way_back():
     layer = ce.ActivityPenalty(lambda a: (float((a**3).sum()), 3 * a**2))
     x, gradient = np.array([[1.0, -2.0]]), np.array([[10.0, 20.0]])
-    assert layer.value == 0
+    assert layer.penalty() == 0
     assert_array_equal(layer.forward(x), x)
-    assert layer.value == -7
+    assert layer.penalty() == -7
     assert_array_equal(layer.backward(gradient), [[13, 32]])
     assert_array_equal(gradient, [[10, 20]])
     layer.forward(2 * x)
-    assert layer.value == -56
+    assert layer.penalty() == -56
 
 
 def test_the_penalty_of_a_network_is_the_sum_of_its_layers():
@@ -273,8 +273,8 @@ def test_the_penalty_of_a_network_is_the_sum_of_its_layers():
     assert network.penalty() == 0
     network.forward(X)
     first, second = (layer for layer in network.layers if isinstance(layer, ce.ActivityPenalty))
-    assert network.penalty() == first.value + second.value
-    assert min(first.value, second.value) > 0
+    assert network.penalty() == first.penalty() + second.penalty()
+    assert min(first.penalty(), second.penalty()) > 0
     assert ce.Network(STACKS["linear"]()).penalty() == 0
 
 
@@ -391,7 +391,7 @@ def test_a_hidden_layer_learns_exclusive_or():
 # Batches ------------------------------------------------------------------------------------------
 
 
-class Recorder:
+class Recorder(ce.Layer):
     """A layer that leaves everything as it is and keeps what it saw."""
 
     def __init__(self):
@@ -661,7 +661,7 @@ def test_inputs_are_real_numbers(kind):
 @pytest.mark.parametrize("rate", [0, 0.0, -0.1, -np.inf, np.nan], ids=str)
 def test_a_learning_rate_is_above_0(rate):
     text = fails(ValueError, learning_rate=rate)
-    assert text == f"learning_rate must be above 0, but it is {rate!r}."
+    assert text == f"learning_rate must be above 0 and finite, but it is {rate!r}."
 
 
 @pytest.mark.parametrize(
@@ -734,3 +734,88 @@ def test_an_infinite_loss_is_an_answer():
     one, zero = np.ones((1, 1)), np.zeros((1, 1))
     history = ce.fit(ce.Network([layer]), one, zero, loss, learning_rate=0.25, epochs=1)
     assert_allclose(history, [np.inf, np.log(2)])
+
+
+@pytest.mark.parametrize("rate", [np.float64(0.1), 0.1], ids=["numpy", "python"])
+@pytest.mark.parametrize("x", [np.ones((3, 2)), np.ones((3, 2), np.float32), [[1, 2]] * 3])
+def test_weights_keep_their_dtype_in_training(x, rate):
+    layer = ce.Linear(2, 1, dtype=np.float32, rng=0)
+    before = layer.weight
+    y = np.ones((3, 1))
+    ce.fit(ce.Network([layer]), x, y, ce.squared_error, learning_rate=rate, epochs=1)
+    assert layer.weight.dtype == layer.bias.dtype == np.float32
+    assert (layer.weight != before).any()
+
+
+def test_a_network_within_a_network_learns_too():
+    inner = ce.Network([linear(FEATURES, HIDDEN, 0), ce.ActivityPenalty(sparsity)])
+    network = ce.Network([inner, ce.Sigmoid(), linear(HIDDEN, OUTPUTS, 1)])
+    flat = ce.Network([linear(FEATURES, HIDDEN, 0), ce.ActivityPenalty(sparsity)])
+    flat.layers += [ce.Sigmoid(), linear(HIDDEN, OUTPUTS, 1)]
+    y = TARGETS["squared_error"]
+    options = {"learning_rate": 0.3, "epochs": 5}
+    histories = [ce.fit(each, X, y, ce.squared_error, **options) for each in (network, flat)]
+    assert_array_equal(*histories)
+    assert_array_equal(inner.layers[0].weight, flat.layers[0].weight)
+
+
+def test_a_layer_stands_in_one_place():
+    layer = linear(2, 2, 0)
+    assert "Make a second layer" in message(ValueError, ce.Network, [layer, ce.Sigmoid(), layer])
+
+
+@pytest.mark.parametrize("dtype", [int, bool, complex, object], ids=lambda dtype: dtype.__name__)
+def test_weights_are_floats(dtype):
+    text = message(TypeError, ce.Linear, 2, 2, dtype=dtype)
+    assert text == f"dtype must be a floating-point type, but it is {np.dtype(dtype)}."
+
+
+def test_a_layer_of_ones_own_has_nothing_to_learn_and_no_penalty():
+    layer = Recorder()
+    assert layer.penalty() == 0
+    assert layer.step(1.0) is None
+    with pytest.raises(TypeError, match="abstract"):
+        ce.Layer()
+
+
+def test_masked_targets_lose_no_mask():
+    masked = np.ma.masked_array(TARGETS["squared_error"], TARGETS["squared_error"] > 0)
+    assert "targets is a masked array" in fails(TypeError, y=masked)
+
+
+def test_weights_that_run_away_are_one_error_and_no_warning():
+    network, y = ce.Network([linear(FEATURES, OUTPUTS, 0)]), TARGETS["squared_error"]
+    options = {"learning_rate": 1.0, "epochs": 100}
+    text = message(FloatingPointError, ce.fit, network, 1e3 * X, y, ce.squared_error, **options)
+    assert "Is the learning rate of 1.0 too large" in text
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda a, y, **kw: ce.squared_error(a, y, reduction="none", **kw),
+        lambda a, y, **_: ce.squared_error(a, y, return_grad=True),
+    ],
+    ids=["one for each sample", "always a pair"],
+)
+def test_a_loss_is_one_number(loss):
+    assert "loss must return one number for all samples" in fails(ValueError, loss=loss)
+
+
+@pytest.mark.parametrize("rate", ["a", None, True, np.array([0.1, 0.2])], ids=repr)
+def test_a_learning_rate_is_a_number(rate):
+    assert fails(TypeError, learning_rate=rate).startswith("learning_rate must be a number, but ")
+
+
+def test_a_bar_covers_the_last_one_and_needs_no_stream(monkeypatch):
+    losses = iter([1, 0.0001234, 1e-5, 0.5])
+
+    def loss(outputs, _, return_grad=False):
+        return (0, outputs) if return_grad else next(losses)
+
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    ce.fit(ce.Network([]), X, X, loss, learning_rate=1, epochs=3)
+    assert len({len(line.rstrip("\n")) for line in stream.getvalue().split("\r")[1:]}) == 1
+    monkeypatch.setattr(sys, "stderr", None)
+    fitted(progress=True)
