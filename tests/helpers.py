@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+REDUCTIONS = ("mean", "sum", "none")
 FLOATS = [np.float16, np.float32, np.float64, np.longdouble]
 
 # The same numbers, stored in other ways.

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from helpers import FLOATS, LAYOUTS, NOT_NUMBERS, message
+from helpers import FLOATS, LAYOUTS, NOT_NUMBERS, REDUCTIONS, message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -30,7 +30,6 @@ FIRST = dict.fromkeys(SINGLE, "x") | {
     "squared_error": "outputs",
 }
 FACTORS = [(name, "weight") for name in LOSSES] + [("sigmoid_cross_entropy", "pos_weight")]
-REDUCTIONS = ["mean", "sum", "none"]
 
 EPS = np.finfo(np.float64).eps
 LOG2 = np.log(np.longdouble(2))

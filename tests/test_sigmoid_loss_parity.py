@@ -17,13 +17,12 @@ import pytest
 import scipy.special
 import torch
 from accuracy import DTYPES
-from helpers import LAYOUTS, message
+from helpers import LAYOUTS, REDUCTIONS, message
 from numpy.testing import assert_allclose, assert_array_equal
 from torch.nn import functional
 
 import cebook as ce
 
-REDUCTIONS = ("mean", "sum", "none")
 INF, NAN = math.inf, math.nan
 
 # In eps of the sizes of the terms that PyTorch adds up. Measured: at most 2.2.
@@ -31,13 +30,7 @@ INF, NAN = math.inf, math.nan
 TOLERANCE = 6
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # On arrays as small as these PyTorch's threads do nothing but wait for one another.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # What is compared, and how ------------------------------------------------------------------------

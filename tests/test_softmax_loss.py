@@ -14,7 +14,7 @@ import oracle
 import pytest
 import torch
 from accuracy import DTYPES
-from helpers import BAD_AXES, FLOATS, LAYOUTS, NOT_NUMBERS, message
+from helpers import BAD_AXES, FLOATS, LAYOUTS, NOT_NUMBERS, REDUCTIONS, message
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -29,7 +29,6 @@ LOGITS = [*SUMMING, "softmax_jacobian"]
 LOSSES = ["nll_loss", "softmax_cross_entropy"]
 ALL = LOGITS + LOSSES
 FIRST = dict.fromkeys(LOGITS, "x") | {"nll_loss": "log_probs", "softmax_cross_entropy": "logits"}
-REDUCTIONS = ["mean", "sum", "none"]
 
 EPS = np.finfo(np.float64).eps
 LOG2 = np.log(np.longdouble(2))

@@ -14,7 +14,7 @@ import oracle
 import pytest
 import torch
 from accuracy import DTYPES
-from helpers import LAYOUTS, message
+from helpers import LAYOUTS, REDUCTIONS, message
 from numpy.testing import assert_allclose, assert_array_equal
 
 import cebook as ce
@@ -28,7 +28,6 @@ SOFTMAXES = {
     "log_softmax": torch.log_softmax,
     "logsumexp": torch.logsumexp,
 }
-REDUCTIONS = ("mean", "sum", "none")
 INF, NAN = math.inf, math.nan
 
 # Logits lie within 3 of 0 and at most 48 make a row, so that a cost is below 16: PyTorch rounds its
@@ -37,13 +36,7 @@ INF, NAN = math.inf, math.nan
 TOLERANCE = 6
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # On arrays as small as these PyTorch's threads do nothing but wait for one another.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def assert_equal_to_rounding(actual, expected, context="", least=0):
