@@ -348,8 +348,8 @@ def sigmoid_cross_entropy(
     eps for targets of 0 and 1; for others, where the two terms may truly cancel, 4 eps of their
     sizes added.
 
-    Results are those of PyTorch's ``binary_cross_entropy_with_logits``, except that infinite logits
-    have their limits, and that targets are checked.
+    Results are those of PyTorch's ``BCEWithLogitsLoss``, except that infinite logits have their
+    limits, and that targets are checked.
 
     Examples
     --------
