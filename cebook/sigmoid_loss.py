@@ -64,7 +64,8 @@ def sigmoid(x: ArrayLike) -> Any:
 
     Notes
     -----
-    The first form for x of at least 0, the second below: no exponential exceeds 1. At most 4 eps.
+    The first form for x of at least 0, the second below: no exponential exceeds 1. At most 4 eps
+    wherever the result is a normal number.
     The derivative is ``sigmoid(x) * sigmoid(-x)``; the textbook's ``s * (1 - s)`` cancels for
     large x.
 
@@ -173,7 +174,8 @@ def softplus(x: ArrayLike) -> Any:
     Notes
     -----
     Both parts are non-negative, and ``log1p`` keeps an exponential that vanishes beside 1: at most
-    4 eps. PyTorch's ``softplus`` returns x itself from 20 on. The derivative is :func:`sigmoid`.
+    4 eps wherever the result is a normal number. PyTorch's ``softplus`` returns x itself from 20
+    on. The derivative is :func:`sigmoid`.
 
     Examples
     --------
@@ -211,7 +213,8 @@ def log_sigmoid(x: ArrayLike) -> Any:
 
     Notes
     -----
-    It is ``-softplus(-x)``: at most 4 eps. The derivative is ``sigmoid(-x)``.
+    It is ``-softplus(-x)``: at most 4 eps wherever the result is a normal number. The derivative is
+    ``sigmoid(-x)``.
 
     Examples
     --------
@@ -309,7 +312,8 @@ def sigmoid_cross_entropy(
         (K,) is a factor for each label of logits (N, K), and (N, 1) one for each sample.
     pos_weight : array_like, optional
         Finite, non-negative factors of the part that belongs to the target 1, of such a shape too.
-        With the ratio of noes to yeses, both count alike.
+        With the ratio of noes to yeses, both count alike. The odds that a network learns are then
+        too large by this factor v: ``sigmoid(z - log(v))`` undoes it.
     reduction : {"mean", "sum", "none"}
         "none" returns the loss of every entry, "sum" their sum, "mean" that divided by the number
         of entries, whatever the weights.
@@ -319,8 +323,9 @@ def sigmoid_cross_entropy(
     Returns
     -------
     loss : scalar, or ndarray of the shape of ``logits`` for "none"
-        In the dtype of ``logits``. Never negative, and 0 only where the model is certain; for a
-        target between 0 and 1 at least its :func:`binary_entropy`. A "sum" over nothing is 0.
+        In the dtype of ``logits``. Never negative; without factors at least the
+        :func:`binary_entropy` of the target, and 0 only where the model is certain or the loss too
+        small for the dtype. A "sum" over nothing is 0.
     grad : ndarray, dtype and shape of ``logits``
         Only with ``return_grad``.
 

@@ -347,7 +347,8 @@ def fit(
         What the loss compares its outputs with.
     loss : callable
         ``loss(outputs, targets)`` returns a number, and with ``return_grad=True`` also its gradient
-        in the outputs, as the losses of this package do.
+        in the outputs, as the losses of this package do. ``functools.partial`` sets their options,
+        as ``pos_weight``. A weight for each sample would have to come with the targets.
     learning_rate : float
         The step size eta, above 0.
     epochs : int
@@ -414,10 +415,12 @@ def fit(
             )
         total = float(value) + network.penalty()
         if np.isnan(total):
-            raise FloatingPointError(
-                f"The loss is nan after epoch {epoch} of {epochs}. Is the learning rate of "
-                f"{learning_rate} too large, the loss one that breaks, or nan among the inputs?"
+            hint = (
+                f"Is the learning rate of {learning_rate} too large, or the loss one that breaks?"
+                if epoch
+                else "No step was taken yet: is there nan in what the network was given?"
             )
+            raise FloatingPointError(f"The loss is nan after epoch {epoch} of {epochs}. {hint}")
         return total
 
     history = [loss_over_all(0)]
