@@ -6,9 +6,10 @@ const boxes = document.querySelectorAll(
 function check(target) {
   // Within a displayed formula it is MathJax's box that scrolls; the number stays in place.
   const box = target.querySelector(":scope:is(div) > mjx-container") ?? target;
-  // An accent over the last letter of a formula within a line reaches over its edge.
-  const slack = target.matches("span.math") ? 3 : 1;
-  if (box.scrollWidth > box.clientWidth + slack) box.tabIndex = 0;
+  // An accent over the last letter of a formula within a line reaches over the edge of its box.
+  const formula = target.querySelector(":scope:is(span) > mjx-container > mjx-math");
+  const width = formula?.getBoundingClientRect().width ?? box.scrollWidth;
+  if (width > box.clientWidth + 1) box.tabIndex = 0;
   else box.removeAttribute("tabindex");
 }
 
