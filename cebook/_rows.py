@@ -28,10 +28,24 @@ def as_rows(array: Array, axes: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(outcomes_last.reshape(*kept, outcomes), dtype=dtype)
 
 
+def as_table(array: Array, axes: tuple[int, ...]) -> Array:
+    """Return ``array`` as a table, ``axes`` joined to its columns; a view of it where it can be."""
+    if axes == (array.ndim - 1,):
+        outcomes_last = array
+    else:
+        outcomes_last = np.moveaxis(array, axes, range(-len(axes), 0))
+    kept = array.ndim - len(axes)
+    shape = math.prod(outcomes_last.shape[:kept]), math.prod(outcomes_last.shape[kept:])
+    return outcomes_last.reshape(shape)
+
+
 def from_rows(rows: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """Return rows to the ``shape`` from which :func:`as_rows` took them."""
-    outcomes = tuple(shape[axis] for axis in axes)
-    return np.moveaxis(rows.reshape(*rows.shape[:-1], *outcomes), range(-len(axes), 0), axes)
+    """Return rows, or a table, to the ``shape`` from which they were taken."""
+    if axes == (len(shape) - 1,):
+        return rows.reshape(shape)
+    kept = [length for axis, length in enumerate(shape) if axis not in axes]
+    outcomes = [shape[axis] for axis in axes]
+    return np.moveaxis(rows.reshape(*kept, *outcomes), range(-len(axes), 0), axes)
 
 
 def rounded(result: Array, dtype: np.dtype[Any]) -> Any:

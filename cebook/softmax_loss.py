@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._rows import as_rows, from_rows, rounded, working_dtype
+from . import _tiles
+from ._rows import as_rows, as_table, from_rows, rounded, working_dtype
 from ._validation import (
     Array,
     Axis,
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 # Chapter 4: softmax -------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
     >>> print(ce.softmax(z).round(4))
     [0.09   0.2447 0.6652]
     """
-    return _of_each_row(x, axis, _Shifted.softmax)
+    return _of_each_row(x, axis, _tiles.softmax, _Shifted.softmax)
 
 
 def softmax_jacobian(x: ArrayLike, *, axis: int = -1) -> Any:
@@ -208,15 +210,12 @@ def logsumexp(x: ArrayLike, *, axis: Axis = -1, keepdims: bool = False) -> Any:
     """
     scores = as_floating("x", x)
     axes = reduced_axes("x", scores, axis)
-    rows = as_rows(scores, axes, working_dtype(scores.dtype))
-    if rows.shape[-1] == 0:
-        result = np.full(rows.shape[:-1], -math.inf)
-    else:
-        shifted = _shifted(rows)
-        with np.errstate(invalid="ignore"):
-            result = shifted.maximum + np.log1p(shifted.rest)
-        # One infinite term decides, and so do several; likewise a sum of nothing but zeros.
-        result = np.where(np.isinf(shifted.maximum), shifted.maximum, result)[..., 0]
+    rows = as_table(scores, axes)
+    result = np.full(len(rows), -math.inf, working_dtype(scores.dtype))
+    if rows.size:
+        _tiles.logsumexp(rows, result, _carefully(_Shifted.logsumexp))
+    kept = [length for axis, length in enumerate(scores.shape) if axis not in axes]
+    result = result.reshape(kept)
     if keepdims:
         result = np.expand_dims(result, axes)
     return rounded(result, scores.dtype)
@@ -270,7 +269,7 @@ def log_softmax(x: ArrayLike, *, axis: Axis = -1) -> Any:
     >>> print(*(f"{log_s:.4g}" for log_s in ce.log_softmax(z)))
     -840 -40 -4.248e-18
     """
-    return _of_each_row(x, axis, _Shifted.log_softmax)
+    return _of_each_row(x, axis, _tiles.log_softmax, _Shifted.log_softmax)
 
 
 # Chapter 6: softmax loss --------------------------------------------------------------------------
@@ -348,15 +347,8 @@ def nll_loss(
     scores = as_floating("log_probs", log_probs)
     terms = _terms("log_probs", scores, targets, axis, weight, ignore_index, 0.0, reduction)
     warn_if_positive("log_probs", scores)
-    costs = 0.0 - as_rows(scores, (terms.axis,), terms.coefficients.dtype)
-    # A distribution reads all entries of its row, a class index but one.
-    unread = (terms.coefficients == 0) & ~np.isnan(costs)
-    if terms.from_indices:
-        unread |= terms.targets == 0
-    loss = _reduced(terms, costs, unread, reduction, scores.dtype)
-    if not return_grad:
-        return loss
-    return loss, _gradient(terms, 0.0 - terms.coefficients, scores)
+
+    return _loss(terms, scores, _write_nll_loss, reduction, return_grad)
 
 
 def softmax_cross_entropy(
@@ -480,22 +472,7 @@ def softmax_cross_entropy(
         "logits", scores, targets, axis, weight, ignore_index, label_smoothing, reduction
     )
     warn_if_probabilities("logits", scores, terms.axis)
-    shifted = _shifted(as_rows(scores, (terms.axis,), terms.coefficients.dtype))
-    # The loss of a row may be beyond the range of floats, and the mean of all within it.
-    scale = 2 if shifted.overflows() else 1
-    costs = 0.0 - shifted.log_softmax(scale)
-    unread = (terms.coefficients == 0) & ~np.isnan(costs)
-    loss = _reduced(terms, costs, unread, reduction, scores.dtype, scale)
-    if not return_grad:
-        return loss
-    c = terms.coefficients
-    with np.errstate(invalid="ignore", under="ignore"):
-        largest_at = np.expand_dims(c.argmax(axis=-1), -1)
-        pull = shifted.softmax() * _sums_of_others(c, largest_at, _rest(c, largest_at))
-        push = shifted.one_minus_softmax() * c
-        # Where weights differ too much for floats, both may be infinite.
-        gradient = pull - push
-    return loss, _gradient(terms, gradient, scores)
+    return _loss(terms, scores, _write_softmax_loss, reduction, return_grad)
 
 
 # The shifted row, from which everything is made ---------------------------------------------------
@@ -509,6 +486,12 @@ class _Shifted(NamedTuple):
     halves: Array  # (x - m)/2, exactly 0 at the largest; x - m itself may overflow
     exponentials: Array  # exp(x - m), exactly 1 at the largest
     rest: Array  # their sum without the largest, so that log1p(rest) is the log of the sum
+
+    def logsumexp(self) -> Array:
+        with np.errstate(invalid="ignore"):
+            result = self.maximum + np.log1p(self.rest)
+        # One infinite term decides, and so do several; likewise a sum of nothing but zeros.
+        return np.where(np.isinf(self.maximum), self.maximum, result)[..., 0]
 
     def softmax(self) -> Array:
         with np.errstate(under="ignore"):
@@ -529,13 +512,24 @@ class _Shifted(NamedTuple):
             return bool((np.isinf(2 * self.halves) & np.isfinite(self.halves)).any())
 
 
-def _of_each_row(x: ArrayLike, axis: Axis, function: Callable[[_Shifted], Array]) -> Any:
+def _of_each_row(
+    x: ArrayLike, axis: Axis, fast: Callable[..., None], careful: Callable[[_Shifted], Array]
+) -> Any:
     """Return an array of the shape and dtype of ``x``, computed row by row."""
     scores = as_floating("x", x)
     axes = reduced_axes("x", scores, axis)
     check_some_classes("x", scores, axes)
-    shifted = _shifted(as_rows(scores, axes, working_dtype(scores.dtype)))
-    return rounded(from_rows(function(shifted), scores.shape, axes), scores.dtype)
+    rows = as_table(scores, axes)
+    out = np.empty(rows.shape, scores.dtype)
+    fast(rows, out, _carefully(careful))
+    return from_rows(out, scores.shape, axes)[()]
+
+
+def _carefully(function: Callable[[_Shifted], Array]) -> Callable[[Array, Array], None]:
+    def careful(rows: Array, out: Array) -> None:
+        out[...] = rounded(function(_shifted(rows.astype(working_dtype(rows.dtype)))), out.dtype)
+
+    return careful
 
 
 def _shifted(rows: Array) -> _Shifted:
@@ -551,16 +545,9 @@ def _shifted(rows: Array) -> _Shifted:
         exponentials = np.exp(2 * halves)
         # The subtraction rounds, by up to 2**-44 at a difference of 700, and exp turns that into
         # hundreds of eps. What was rounded away is known exactly, and is put back to first order.
-        exponentials += exponentials * (2 * _rounded_away(half_rows, half_maximum, halves))
+        exponentials += exponentials * (2 * _tiles.rounded_away(half_rows, half_maximum, halves))
     rest = _rest(exponentials, largest_at)
     return _Shifted(maximum, largest_at, halves, exponentials, rest)
-
-
-def _rounded_away(a: Array, b: Array, difference: Array) -> Array:
-    """Return ``(a - b) - difference`` exactly: Knuth's TwoSum, for finite numbers."""
-    virtual = difference - a
-    error = (a - (difference - virtual)) - (b + virtual)
-    return np.where(np.isfinite(error), error, 0)
 
 
 def _rest(values: Array, largest_at: Indices) -> Array:
@@ -587,12 +574,30 @@ def _sums_of_others(values: Array, largest_at: Indices, rest: Array) -> Array:
 class _Terms(NamedTuple):
     """What multiplies ``-log s`` in the loss that is returned, for every row and class."""
 
-    targets: Array  # distributions, smoothed
-    coefficients: Array  # the same times the weights, and divided by what the mean divides by
     axis: int
-    ignored: np.ndarray[Any, np.dtype[np.bool_]]
+    targets: np.ndarray[Any, Any]  # labels, one for each row, or rows of distributions
+    ignored: Mask
     from_indices: bool
+    scales: Array  # of the classes: their weights, divided by what the mean divides by
+    label_smoothing: float
     empty_mean: bool
+
+    def some(self, rows: slice) -> _Terms:
+        """Return the terms of some rows, divided by the same number."""
+        return self._replace(targets=self.targets[rows], ignored=self.ignored[rows])
+
+    def of(self, targets: np.ndarray[Any, Any], ignored: Mask) -> tuple[Array, Array]:
+        """Return smoothed distributions of some rows, and their coefficients."""
+        classes, dtype = len(self.scales), self.scales.dtype
+        if self.from_indices:
+            rows = _one_hot_rows(targets, classes, dtype)
+        else:
+            rows = np.asarray(targets, dtype)
+        distributions = _smoothed_rows(rows, self.label_smoothing)
+        with np.errstate(under="ignore"):
+            coefficients = distributions * self.scales
+        coefficients[ignored] = 0
+        return distributions, coefficients
 
 
 def _terms(
@@ -605,21 +610,23 @@ def _terms(
     label_smoothing: float,
     reduction: str,
 ) -> _Terms:
-    """Check everything but the scores; return the coefficients with the classes last."""
+    """Check everything but the scores."""
     axis = class_axis(name, scores, axis)
     num_classes = scores.shape[axis]
     check_reduction(reduction)
     smoothing = check_label_smoothing(label_smoothing)
     checked = check_targets(name, scores, axis, targets, ignore_index)
-    weights = np.ones(num_classes) if weight is None else check_weight(weight, num_classes)
+    # One number, seen as many: there may be more classes than rows of them would fit in memory.
+    ones = np.broadcast_to(np.float64(1), num_classes)
+    weights = ones if weight is None else check_weight(weight, num_classes)
     from_indices = checked.dtype.kind != "f"
     dtype = working_dtype(np.result_type(scores, weights, *([] if from_indices else [checked])))
     if from_indices:
-        ignored = np.zeros(checked.shape, bool) if ignore_index is None else checked == ignore_index
-        labels = np.where(ignored, 0, checked).astype(np.intp)
-        rows = _one_hot_rows(labels, num_classes, dtype)
-        counting = labels[~ignored]
-        if reduction == "mean":
+        labels = checked.reshape(-1)
+        ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
+        rows = np.where(ignored, 0, labels).astype(np.intp)
+        counting = rows[~ignored]
+        if reduction == "mean" and weight is not None:
             # The scale of weights cancels. Large ones are divided by a power of 2, so that their
             # sum does not overflow.
             _, exponent = np.frexp(weights[counting].max(initial=0))
@@ -627,16 +634,16 @@ def _terms(
                 weights = np.ldexp(weights, -max(exponent, 0))
         total = weights[counting].sum(dtype=dtype)
     else:
-        rows = as_rows(checked, (axis,), dtype)
-        ignored = np.zeros(rows.shape[:-1], bool)
-        total = dtype.type(ignored.size)
-    distributions = _smoothed_rows(rows, smoothing)
-    coefficients = distributions * weights.astype(dtype)
+        rows = as_table(checked, (axis,))
+        ignored = np.zeros(len(rows), bool)
+        total = dtype.type(len(rows))
     empty_mean = bool(reduction == "mean" and total == 0)
-    if reduction == "mean":
+    divisor = math.nan if empty_mean else total if reduction == "mean" else 1
+    if weight is None:
+        scales = np.broadcast_to(dtype.type(1) / dtype.type(divisor), num_classes)
+    else:
         with np.errstate(under="ignore"):
-            coefficients /= math.nan if empty_mean else total
-    coefficients[ignored] = 0
+            scales = weights.astype(dtype) / divisor
     if empty_mean:
         why = (
             "the batch is empty"
@@ -646,21 +653,89 @@ def _terms(
             else "the weights of all labels are 0"
         )
         warn_of_empty_mean(why)
-    return _Terms(distributions, coefficients, axis, ignored, from_indices, empty_mean)
+    return _Terms(axis, rows, ignored, from_indices, scales, smoothing, empty_mean)
 
 
-def _reduced(
-    terms: _Terms, costs: Array, unread: Array, reduction: str, dtype: np.dtype[Any], scale: int = 1
+def _loss(
+    terms: _Terms,
+    scores: Array,
+    write: Callable[[_Terms, Array, Array, Array | None], None],
+    reduction: str,
+    return_grad: bool,
 ) -> Any:
-    """Return the sum of coefficients times scaled costs: for every row, or for all of them."""
+    """Return the losses of rows or their sum, and the gradient of that if it is wanted."""
+    rows = as_table(scores, (terms.axis,))
+    losses = np.empty(len(rows), terms.scales.dtype)
+    gradient = np.empty(rows.shape, scores.dtype) if return_grad else None
+    write(terms, rows, losses, gradient)
     with np.errstate(invalid="ignore", under="ignore"):
-        products = np.where(unread, 0, terms.coefficients * costs)
-        losses = np.where(terms.ignored, 0, products.sum(axis=-1))
-        if reduction != "none":
+        if reduction == "none":
+            losses = losses.reshape(scores.shape[: terms.axis] + scores.shape[terms.axis + 1 :])
+        else:
             losses = np.asarray(math.nan if terms.empty_mean else losses.sum())
-        return rounded(scale * losses, dtype)
+        loss = rounded(losses, scores.dtype)
+    if gradient is None:
+        return loss
+    return loss, from_rows(gradient, scores.shape, (terms.axis,))
 
 
-def _gradient(terms: _Terms, rows: Array, scores: Array) -> Any:
-    rows[terms.ignored] = 0
-    return rounded(from_rows(rows, scores.shape, (terms.axis,)), scores.dtype)
+def _write_softmax_loss(
+    terms: _Terms, rows: Array, losses: Array, gradient: Array | None = None
+) -> None:
+    """Write what every row of logits adds to the loss, and the gradient of their sum."""
+
+    def careful(
+        rows: Array, targets: Array, ignored: Mask, losses: Array, *gradient: Array
+    ) -> None:
+        _, c = terms.of(targets, ignored)
+        shifted = _shifted(rows.astype(c.dtype))
+        # The loss of a row may be beyond the range of floats, and the mean of all within it.
+        scale = 2 if shifted.overflows() else 1
+        costs = 0.0 - shifted.log_softmax(scale)
+        unread = (c == 0) & ~np.isnan(costs)
+        losses[:] = scale * _weighted_sums(c, costs, unread, ignored)
+        for out in gradient:
+            with np.errstate(invalid="ignore", under="ignore"):
+                largest_at = np.expand_dims(c.argmax(axis=-1), -1)
+                pull = shifted.softmax() * _sums_of_others(c, largest_at, _rest(c, largest_at))
+                push = shifted.one_minus_softmax() * c
+                # Where weights differ too much for floats, both may be infinite.
+                slope = np.where(ignored[:, np.newaxis], 0, pull - push)
+            out[:] = rounded(slope, out.dtype)
+
+    if terms.from_indices and not terms.label_smoothing:
+        _tiles.cross_entropy(
+            rows, terms.targets, terms.ignored, terms.scales, losses, gradient, careful
+        )
+    else:
+        outputs = [losses] if gradient is None else [losses, gradient]
+        _tiles.walk(None, careful, rows, [terms.targets, terms.ignored], outputs)
+
+
+def _write_nll_loss(
+    terms: _Terms, rows: Array, losses: Array, gradient: Array | None = None
+) -> None:
+    """Write what every row of log-probabilities adds to the loss, and the gradient of their sum."""
+
+    def careful(
+        rows: Array, targets: Array, ignored: Mask, losses: Array, *gradient: Array
+    ) -> None:
+        distributions, c = terms.of(targets, ignored)
+        costs = 0.0 - rows.astype(c.dtype)
+        # A distribution reads all entries of its row, a class index but one.
+        unread = (c == 0) & ~np.isnan(costs)
+        if terms.from_indices:
+            unread |= distributions == 0
+        losses[:] = _weighted_sums(c, costs, unread, ignored)
+        for out in gradient:
+            out[:] = rounded(0.0 - c, out.dtype)
+
+    outputs = [losses] if gradient is None else [losses, gradient]
+    _tiles.walk(None, careful, rows, [terms.targets, terms.ignored], outputs)
+
+
+def _weighted_sums(coefficients: Array, costs: Array, unread: Mask, ignored: Mask) -> Array:
+    """Return the sum of every row of coefficients times costs."""
+    with np.errstate(invalid="ignore", under="ignore"):
+        products = np.where(unread, 0, coefficients * costs)
+        return np.where(ignored, 0, products.sum(axis=-1))

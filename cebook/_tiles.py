@@ -1,0 +1,592 @@
+"""Behind the formulas of Part II: rows of logits, walked in tiles that stay in the cache.
+
+A public function checks its input and hands its rows to one of the four functions at the end of
+this module. Each walks them in tiles, on several threads where that pays, and takes a tile through
+all of its steps before the next is read: what crosses memory is the input, once, and the output.
+
+A tile has two forms. The plain one exponentiates the logits as they are, which is what they cost
+least and lose least: nothing is rounded before ``exp``. Where the sum of a row then leaves the
+range in which it can be trusted, the row is done again in the shifted form. What neither can do
+(nan, infinite logits, numbers so large that their differences leave the range) goes to the careful
+form of the caller, which takes ten times as long and handles every row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._validation import Array
+
+Labels = np.ndarray[Any, np.dtype[np.intp]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+# What a tile of exponentials may take, so that it and the logits it comes from stay in a cache of the
+# second level. A thread takes so many elements at a time, and fewer than these are not shared out.
+TILE_BYTES = 1 << 19
+CHUNK_ELEMENTS = 1 << 20
+PARALLEL_FROM = 1 << 20
+# Shorter inputs are not looked at before they are exponentiated.
+SAMPLE_FROM = 1 << 14
+SAMPLES = 32  # along each axis
+
+
+# Threads ------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def num_threads() -> int:
+    """Return ``CEBOOK_NUM_THREADS``, or the number of cores that this process may use."""
+    setting = os.environ.get("CEBOOK_NUM_THREADS", "").strip()
+    if not setting:
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if not setting.isascii() or not setting.isdigit() or int(setting) < 1:
+        raise ValueError(
+            f"CEBOOK_NUM_THREADS must be a whole number of at least 1, but it is {setting!r}. "
+            f"Unset it to use all cores."
+        )
+    return int(setting)
+
+
+@functools.cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    # A forked process has no threads but its own, and needs a pool of its own.
+    return ThreadPoolExecutor(threads, thread_name_prefix="cebook")
+
+
+def run(work: Callable[[Any], None], pieces: list[Any], elements: int) -> None:
+    """Call ``work`` with every piece, on several threads if there are many elements."""
+    threads = num_threads() if elements >= PARALLEL_FROM and len(pieces) > 1 else 1
+    if threads == 1:
+        for piece in pieces:
+            work(piece)
+    else:
+        # A thread starts with NumPy's own settings: np.errstate is handed on with the context.
+        context = contextvars.copy_context()
+        for _ in _pool(threads, os.getpid()).map(lambda p: context.copy().run(work, p), pieces):
+            pass  # what a thread raises is raised here
+
+
+# Tiles --------------------------------------------------------------------------------------------
+
+_of_thread = threading.local()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array of this thread, with anything in it; the next call may return the same."""
+    size = math.prod(shape) * dtype.itemsize
+    if size > 4 * TILE_BYTES:
+        return np.empty(shape, dtype)
+    buffer = getattr(_of_thread, name, None)
+    if buffer is None or buffer.size < size:
+        # Touching fresh memory costs more than the arithmetic that is done in it.
+        buffer = np.empty(max(size, 4096), np.uint8)
+        setattr(_of_thread, name, buffer)
+    return buffer[:size].view(dtype).reshape(shape)
+
+
+def spans(length: int, step: int) -> Iterator[slice]:
+    """Cut a length into slices of ``step``."""
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+class _Grid(NamedTuple):
+    """How an array of rows is cut: into tiles of whole rows or, if these are long, of parts."""
+
+    rows: list[slice]
+    columns: list[slice]
+
+    @property
+    def splits_rows(self) -> bool:
+        return len(self.columns) > 1
+
+
+def _grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Grid:
+    elements = max(1, TILE_BYTES // dtype.itemsize)
+    height, width = shape
+    # A row of up to two tiles is left whole: a second walk over its parts would cost more.
+    tile_width = width if width <= 2 * elements else elements
+    columns = list(spans(width, tile_width))
+    return _Grid(list(spans(height, max(1, elements // tile_width))), columns)
+
+
+def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what a tile is computed in: float32 for float16, else the dtype itself."""
+    return np.result_type(dtype, np.float32)
+
+
+def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what the few numbers of a row are computed in: at least float64."""
+    return np.result_type(dtype, np.float64)
+
+
+def _load(rows: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a tile as a contiguous array of ``dtype``, itself if it is one already."""
+    if rows.dtype == dtype and rows.flags.c_contiguous:
+        return rows
+    tile = scratch("logits", rows.shape, dtype)
+    np.copyto(tile, rows)
+    return tile
+
+
+@contextlib.contextmanager
+def _quiet(width: int) -> Iterator[None]:
+    """Take infinities and nan without a word, and columns of numbers as they are.
+
+    To combine rows with a column NumPy fills its buffers with copies of the column, which costs as
+    much as the operation, unless the buffers are shorter than the rows.
+    """
+    with np.errstate(all="ignore"):  # which takes back the size of the buffers too
+        if width >= 200:
+            np.setbufsize(16)
+        yield
+
+
+# Along rows ---------------------------------------------------------------------------------------
+
+# A product with ones is the fastest sum, but where all addends are equal it rounds each of them the
+# same way, and a long one is off by many eps. Short rows are one product together, and longer ones of
+# float32 one each or, from _PART on, several. For float64 that would be no faster than NumPy's sum.
+_SHORT, _PART = 32, 1024
+
+
+@functools.cache
+def _ones(length: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(length, dtype)
+
+
+def _row_sums(tile: Array) -> Array:
+    """Return the sum of every row, in the wide dtype."""
+    height, width = tile.shape
+    wide = wide_dtype(tile.dtype)
+    if width <= _SHORT:
+        return (tile @ _ones(width, tile.dtype)).astype(wide, copy=False)
+    if tile.dtype != np.float32:
+        return np.asarray(tile.sum(axis=1))
+    if width <= _PART:
+        return np.vecdot(tile, _ones(width, tile.dtype)).astype(wide)
+    parts = width // _PART
+    whole = parts * _PART
+    of_parts = np.vecdot(tile[:, :whole].reshape(height, parts, _PART), _ones(_PART, tile.dtype))
+    sums = np.asarray(of_parts.astype(wide).sum(axis=1))
+    return sums + _row_sums(tile[:, whole:]) if whole < width else sums
+
+
+def _by_row(ufunc: np.ufunc, table: Array, column: Array, out: Array) -> None:
+    """Write ``ufunc(table, column)``, one number of the column for every row."""
+    grid = _grid(table.shape, table.dtype)
+    if not grid.splits_rows:
+        ufunc(table, column[:, np.newaxis], out=out)
+        return
+
+    def on_tile(r: slice, c: slice) -> None:
+        ufunc(table[r, c], column[r, np.newaxis], out=out[r, c])
+
+    _run_over(grid, on_tile)
+
+
+def _run_over(grid: _Grid, work: Callable[[slice, slice], None]) -> None:
+    """Call ``work`` with every tile of rows that are split, on several threads."""
+    pieces = [(r, c) for r in grid.rows for c in grid.columns]
+    run(lambda piece: work(*piece), pieces, grid.rows[-1].stop * grid.columns[-1].stop)
+
+
+def _row_extremes(table: Array) -> tuple[Array, Array]:
+    """Return the smallest and the largest number of every row."""
+    if table.shape[1] < 64:
+        upright = np.ascontiguousarray(table.T)  # NumPy is slow along a short axis
+        return upright.min(axis=0), upright.max(axis=0)
+    return table.min(axis=1), table.max(axis=1)
+
+
+# Exponentials -------------------------------------------------------------------------------------
+
+
+class _Range(NamedTuple):
+    """How far from 0 the logits and the sums of exponentials of a dtype may lie."""
+
+    lowest: float  # below it, exp is subnormal: few digits, and up to a hundred times as slow
+    margin: float  # sums from exp(-margin) to exp(2 margin) can be trusted
+
+
+@functools.cache
+def _range(dtype: np.dtype[Any]) -> _Range:
+    lowest = math.ceil(np.log(np.finfo(dtype).smallest_normal))
+    # What lies a margin and the lowest below the largest is less than the smallest float beside it.
+    return _Range(lowest, math.floor(-0.45 * lowest))
+
+
+def _looks_hostile(rows: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether, by a sample, the plain form would fail for many rows, or be slow."""
+    if rows.size < SAMPLE_FROM:
+        return False
+    sample = rows[:: max(1, rows.shape[0] // SAMPLES), :: max(1, rows.shape[1] // SAMPLES)]
+    lowest, margin = _range(dtype)
+    too_low, too_high = (sample < lowest).mean(), (sample > 1.5 * margin).mean()
+    return bool(too_low > 1 / 128 or too_high > 1 / 8 or (sample < -margin).mean() > 1 / 2)
+
+
+class _Shifts(NamedTuple):
+    """The smallest logit of every row, and the whole number to subtract from the row."""
+
+    low: Array
+    shift: Array
+
+
+def _shifts(rows: Array) -> _Shifts:
+    """Return shifts after which the largest exponential of a row is near exp(margin).
+
+    One is then subnormal only if it is nothing beside the largest. The shift is 0 where none is
+    needed, and nan where there is none.
+    """
+    dtype = compute_dtype(rows.dtype)
+    grid = _grid(rows.shape, dtype)
+    lows, highs = np.empty((2, len(rows), len(grid.columns)), dtype)
+
+    def find(r: slice, c: slice) -> None:
+        j = c.start // grid.columns[0].stop
+        lows[r, j], highs[r, j] = _row_extremes(_load(rows[r, c], dtype))
+
+    if grid.splits_rows:
+        _run_over(grid, find)
+    else:
+        for r in grid.rows:
+            find(r, grid.columns[0])
+    low, high = lows.min(axis=1), highs.max(axis=1)
+    lowest, margin = _range(dtype)
+    shift = np.rint(high) - dtype.type(margin)
+    # Up to here whole numbers, and their differences with the logits nearby, are exact.
+    shift[~(abs(high) < 2.0 ** (np.finfo(dtype).nmant - 3))] = math.nan
+    shift[(high >= -margin) & (high <= 1.5 * margin) & (low >= lowest)] = 0
+    return _Shifts(low, shift)
+
+
+def _write_exponentials(tile: Array, low: Array, shift: Array, out: Array) -> None:
+    """Write the exponentials of shifted logits, corrected for what the shift has rounded away."""
+    lowest, margin = map(tile.dtype.type, _range(tile.dtype))
+    floor = shift + lowest
+    clipped = low < floor
+    if clipped.any():
+        raised = scratch("raised", tile.shape, tile.dtype)
+        _by_row(np.maximum, tile, np.where(clipped, floor, tile.dtype.type(-math.inf)), raised)
+        tile, low = raised, np.maximum(low, floor)
+    _by_row(np.subtract, tile, shift, out)
+    # Where no difference is larger than the logit itself it is exact: both are multiples of the
+    # same unit.
+    high = shift + (margin + 1)
+    nearest = np.where((low > 0) | (high < 0), np.minimum(abs(low), abs(high)), 0)
+    exact = (np.maximum(abs(low - shift), margin + 1) <= nearest) | (shift == 0)
+    if exact.all():
+        np.exp(out, out=out)
+    else:
+        # Elsewhere it rounds, and exp turns 2**-18 at a difference of 80 into 32 eps. What was
+        # rounded away is known exactly (Fast2Sum), and is put back to first order.
+        lost = scratch("lost", tile.shape, tile.dtype)
+        _by_row(np.add, out, shift, lost)
+        np.subtract(tile, lost, out=lost)
+        np.exp(out, out=out)
+        np.multiply(lost, out, out=lost)
+        np.add(out, lost, out=out)
+    if clipped.any():
+        # What was raised to the floor is nothing beside the largest, and becomes exactly that.
+        of_floor = np.exp(np.full(16, lowest))[0]
+        _by_row(np.subtract, out, np.where(clipped, of_floor, tile.dtype.type(0)), out)
+
+
+Finish = Callable[[slice, Array, Array], None]
+
+
+def _exponentiate(
+    rows: Array,
+    out: Array | None,
+    shifts: _Shifts | None,
+    labels: Labels | None = None,
+    finish: Finish | None = None,
+) -> Array:
+    """Return the sums of the exponentials of rows, without those of the labels.
+
+    ``finish`` is given the exponentials of whole rows, while they are in the cache, and their sums.
+    They are kept in ``out`` where that has room for their digits. Rows that are too long for a tile
+    are finished all at once, and their parts shared between threads.
+    """
+    dtype = compute_dtype(rows.dtype)
+    grid = _grid(rows.shape, dtype)
+    sums = np.empty((len(rows), len(grid.columns)), wide_dtype(dtype))
+    if out is None or out.dtype == dtype:
+        kept = out
+    else:
+        kept = np.empty(rows.shape, dtype) if grid.splits_rows else None
+    at = np.arange(grid.rows[0].stop)
+
+    def add_up(r: slice, c: slice) -> Array:
+        tile = _load(rows[r, c], dtype)
+        exponentials = scratch("exponentials", tile.shape, dtype) if kept is None else kept[r, c]
+        if shifts is None:
+            np.exp(tile, out=exponentials)
+        else:
+            _write_exponentials(tile, *(numbers[r] for numbers in shifts), exponentials)
+        if labels is not None:
+            columns, here = labels[r] - c.start, at[: len(tile)]
+            if grid.splits_rows:
+                here = here[(columns >= 0) & (columns < tile.shape[1])]
+                columns = columns[here]
+            exponentials[here, columns] = 0
+        sums[r, c.start // grid.columns[0].stop] = _row_sums(exponentials)
+        return exponentials
+
+    if grid.splits_rows:
+        _run_over(grid, add_up)
+        sums = sums.sum(axis=1, keepdims=True)
+        if finish is not None:
+            finish(slice(None), kept, sums[:, 0])
+    else:
+        for r in grid.rows:
+            exponentials = add_up(r, grid.columns[0])
+            if finish is not None:
+                finish(r, exponentials, sums[r, 0])
+    return sums[:, 0]
+
+
+def _exponentials_at(logits: Array, shifts: _Shifts | None) -> tuple[Array, Array]:
+    """Return single shifted logits, one of each row, and their exponentials, in the wide dtype."""
+    wide = logits.astype(wide_dtype(logits.dtype))
+    if shifts is None:
+        return wide, np.exp(wide)
+    shift = shifts.shift.astype(wide.dtype)
+    difference = wide - shift
+    return difference, np.exp(difference) * (1 + rounded_away(wide, shift, difference))
+
+
+def rounded_away(a: Array, b: Array, difference: Array) -> Array:
+    """Return ``(a - b) - difference`` exactly: Knuth's TwoSum, for finite numbers."""
+    virtual = difference - a
+    error = (a - (difference - virtual)) - (b + virtual)
+    return np.where(np.isfinite(error), error, 0)
+
+
+# The walk -----------------------------------------------------------------------------------------
+
+# A form takes rows, what belongs to each of them, and arrays to write to; the fast ones, called
+# with whether to shift, return which rows they could do.
+Form = Callable[..., Any]
+
+
+def walk(
+    fast: Form | None, careful: Form, rows: Array, inputs: list[Array], outputs: list[Array]
+) -> None:
+    """Take all rows through the fast form, and through the careful one where that fails."""
+    if rows.size == 0:
+        return
+    if rows.shape[1] == 1:
+        fast = None  # a single class is certain, to the last digit
+    dtype = compute_dtype(rows.dtype)
+    grid = _grid(rows.shape, dtype)
+    if grid.splits_rows:
+        pieces, elements = [slice(0, len(rows))], 0
+    else:
+        # The careful form has many arrays of the size of what it is given.
+        at_once = TILE_BYTES // 8 if fast is None else CHUNK_ELEMENTS
+        pieces, elements = list(spans(len(rows), max(1, at_once // rows.shape[1]))), rows.size
+
+    def work(piece: slice) -> None:
+        shift = fast is not None and _looks_hostile(rows[piece], dtype)
+        arrays = [[array[piece] for array in arrays] for arrays in (inputs, outputs)]
+        _try(fast, careful, shift, rows[piece], *arrays)
+
+    run(work, pieces, elements)
+
+
+def _try(
+    fast: Form | None, careful: Form, shift: bool, rows: Array, inputs: list[Array],
+    outputs: list[Array],
+) -> None:  # fmt: skip
+    if fast is None:
+        careful(rows, *inputs, *outputs)
+        return
+    with _quiet(rows.shape[1]):
+        done = fast(shift, rows, *inputs, *outputs)
+    if done.all():
+        return
+    left = np.flatnonzero(~done)
+    for some in spans(len(left), max(1, TILE_BYTES // 8 // rows.shape[1])):
+        at = left[some]
+        results = [array[at] for array in outputs]
+        again = (rows[at], [array[at] for array in inputs], results)
+        _try(None if shift else fast, careful, True, *again)
+        for array, result in zip(outputs, results, strict=True):
+            array[at] = result
+
+
+# What it is made for ------------------------------------------------------------------------------
+
+
+def softmax(rows: Array, out: Array, careful: Form) -> None:
+    """Write the softmax of every row."""
+
+    def fast(shift: bool, rows: Array, out: Array) -> Mask:
+        def finish(r: slice, exponentials: Array, sums: Array) -> None:
+            _write_scaled(exponentials, 1 / sums, out[r])
+
+        sums = _exponentiate(rows, out, _shifts(rows) if shift else None, finish=finish)
+        return _trusted(rows, sums) & _digits_remain(rows, 1 / sums)
+
+    walk(fast, careful, rows, [], [out])
+
+
+def _write_scaled(exponentials: Array, factors: Array, out: Array) -> None:
+    """Write every row of exponentials times its factor."""
+    _by_row(np.multiply, exponentials, factors.astype(exponentials.dtype), exponentials)
+    if out.dtype != exponentials.dtype:
+        np.copyto(out, exponentials, casting="same_kind")
+
+
+def _trusted(rows: Array, sums: Array) -> Mask:
+    margin = sums.dtype.type(_range(compute_dtype(rows.dtype)).margin)
+    return (sums >= np.exp(-margin)) & (sums <= np.exp(2 * margin))
+
+
+def _digits_remain(rows: Array, factors: Array) -> Mask:
+    """Whether what is a normal number after scaling comes from exponentials that are normal too."""
+    dtype = compute_dtype(rows.dtype)
+    remain = (factors <= 1) & ((factors >= np.finfo(dtype).smallest_normal) | (factors == 0))
+    doubtful = np.flatnonzero(factors > 1)
+    if len(doubtful):
+        remain[doubtful] = _row_extremes(rows[doubtful])[0] >= _range(dtype).lowest
+    return remain
+
+
+def logsumexp(rows: Array, out: Array, careful: Form) -> None:
+    """Write the logarithm of the sum of exponentials of every row."""
+
+    def fast(shift: bool, rows: Array, out: Array) -> Mask:
+        shifts = _shifts(rows) if shift else None
+        sums = _exponentiate(rows, None, shifts)
+        np.log(sums, out=out)
+        if shifts is not None:
+            logarithms, corrections = _logarithms(sums, shifts, out.dtype)
+            out[:] = np.where(shifts.shift == 0, out, logarithms + corrections)
+        # Near 0 it is the logarithm of a number near 1, which the sum does not have the digits of.
+        return _trusted(rows, sums) & (abs(out) > 0.8)
+
+    walk(fast, careful, rows, [], [out])
+
+
+def _logarithms(sums: Array, shifts: _Shifts | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return the logarithms of shifted sums, rounded to ``dtype``, and what that leaves over."""
+    shift = np.zeros_like(sums) if shifts is None else shifts.shift.astype(sums.dtype)
+    logarithms = (shift + np.log(sums)).astype(dtype)
+    near = logarithms.astype(sums.dtype)
+    difference = shift - near
+    # The sum divided by the exponential of its rounded logarithm is 1 and the relative error.
+    ratio = sums * np.exp(difference)
+    ratio += ratio * rounded_away(shift, near, difference)
+    return logarithms, np.log1p(ratio - 1)
+
+
+def log_softmax(rows: Array, out: Array, careful: Form) -> None:
+    """Write the logarithm of the softmax of every row."""
+
+    def fast(shift: bool, rows: Array, out: Array) -> Mask:
+        dtype = compute_dtype(rows.dtype)
+        shifts = _shifts(rows) if shift else None
+        enough = np.ones(len(rows), np.bool_)
+
+        def finish(r: slice, exponentials: Array, sums: Array) -> None:
+            of_rows = None if shifts is None else _Shifts(*(numbers[r] for numbers in shifts))
+            certain, classes = _find_larger(exponentials, 0.55 * sums)
+            if len(certain):
+                # The logarithm of a probability near 1 has its digits from all the others.
+                others = exponentials[certain]
+                others[np.arange(len(others)), classes] = 0
+                rest = _row_sums(others)
+                largest = rows[r][certain, classes].astype(dtype)
+                of_certain = of_rows and _Shifts(*(numbers[certain] for numbers in of_rows))
+                _, own = _exponentials_at(largest, of_certain)
+                enough[r][certain] = _enough(rest, own, dtype)
+            logarithms, corrections = _logarithms(sums, of_rows, dtype)
+            # In place of the exponentials, which nobody needs any more.
+            _by_row(np.subtract, _load(rows[r], dtype), logarithms, exponentials)
+            _by_row(np.subtract, exponentials, corrections.astype(dtype), exponentials)
+            if len(certain):
+                exponentials[certain, classes] = 0.0 - np.log1p(rest / own)
+            if out.dtype != dtype:
+                np.copyto(out[r], exponentials, casting="same_kind")
+
+        sums = _exponentiate(rows, out, shifts, finish=finish)
+        done = _trusted(rows, sums) & enough
+        if out.dtype != dtype:  # float16 overflows, which the careful form says aloud
+            done &= ~(np.isinf(out) & np.isfinite(rows)).any(axis=1)
+        return done
+
+    walk(fast, careful, rows, [], [out])
+
+
+def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
+    """Return rows and columns of the entries larger than the threshold of their row."""
+    larger = scratch("larger", table.shape, np.dtype(np.bool_))
+    _by_row(np.greater, table, thresholds.astype(table.dtype), larger)
+    return np.divmod(np.flatnonzero(larger), table.shape[1])
+
+
+def _enough(rest: Array, own: Array, dtype: np.dtype[Any]) -> Mask:
+    """Whether a sum has kept the terms that matter: a small one may, beside a far larger one."""
+    return (rest >= np.exp(-rest.dtype.type(_range(dtype).margin))) | (own >= 1)
+
+
+def cross_entropy(
+    rows: Array, labels: Labels, ignored: Mask, scales: Array, losses: Array,
+    gradient: Array | None, careful: Form,
+) -> None:  # fmt: skip
+    """Write the losses of labels, each times the scale of its class, and the gradient of their sum.
+
+    Both are 0 where the label is ignored.
+    """
+
+    def fast(
+        shift: bool, rows: Array, labels: Labels, ignored: Mask, losses: Array,
+        gradient: Array | None = None,
+    ) -> Mask:  # fmt: skip
+        dtype = compute_dtype(rows.dtype)
+        scale = np.where(ignored, 0, scales[labels])
+        shifts = _shifts(rows) if shift else None
+        at = np.arange(len(rows)), labels
+        logits, own = _exponentials_at(rows[at].astype(dtype), shifts)
+
+        def finish(r: slice, exponentials: Array, others: Array) -> None:
+            _write_scaled(exponentials, scale[r] / (others + own[r]), gradient[r])
+
+        others = _exponentiate(rows, gradient, shifts, labels, None if gradient is None else finish)
+        sums = others + own
+        margin = sums.dtype.type(_range(dtype).margin)
+        done = (sums <= np.exp(2 * margin)) & _enough(others, own, dtype)
+        losses[:] = _losses(others, own, logits) * scale
+        losses[scale == 0] = 0
+        if gradient is not None:
+            gradient[at] = 0.0 - scale * (others / sums)
+            done &= _digits_remain(rows, scale / sums)
+        return done
+
+    outputs = [losses] if gradient is None else [losses, gradient]
+    walk(fast, careful, rows, [labels, ignored], outputs)
+
+
+def _losses(others: Array, own: Array, logits: Array) -> Array:
+    """Return ``log((others + own)/own)``, where own is the exponential of the logit."""
+    ratios = others / own
+    losses = np.log1p(ratios)
+    # Where a target is so unlikely that the quotient leaves the range, the logarithms are apart.
+    far = (own < np.finfo(own.dtype).smallest_normal) | (ratios == math.inf)
+    if far.any():
+        losses[far] = np.log(others[far]) - logits[far]
+    return losses
