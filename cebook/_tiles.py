@@ -13,7 +13,6 @@ form of the caller, which takes ten times as long and handles every row.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import math
@@ -30,12 +29,12 @@ from ._validation import Array
 Labels = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-# What a tile of exponentials may take, so that it and the logits it comes from stay in a cache of the
-# second level. A thread takes so many elements at a time, and fewer than these are not shared out.
+# What a tile of exponentials may take, so that it and the logits it comes from stay in a cache of
+# the second level. A thread takes so many elements at a time; fewer in all are not shared out.
 TILE_BYTES = 1 << 19
 CHUNK_ELEMENTS = 1 << 20
 PARALLEL_FROM = 1 << 20
-# Shorter inputs are not looked at before they are exponentiated.
+# Shorter inputs are one tile, and are not looked at before they are exponentiated.
 SAMPLE_FROM = 1 << 14
 SAMPLES = 32  # along each axis
 
@@ -101,7 +100,7 @@ def spans(length: int, step: int) -> Iterator[slice]:
         yield slice(start, min(start + step, length))
 
 
-class _Grid(NamedTuple):
+class Grid(NamedTuple):
     """How an array of rows is cut: into tiles of whole rows or, if these are long, of parts."""
 
     rows: list[slice]
@@ -112,20 +111,23 @@ class _Grid(NamedTuple):
         return len(self.columns) > 1
 
 
-def _grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Grid:
+@functools.lru_cache(maxsize=256)
+def grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Grid:
     elements = max(1, TILE_BYTES // dtype.itemsize)
     height, width = shape
     # A row of up to two tiles is left whole: a second walk over its parts would cost more.
     tile_width = width if width <= 2 * elements else elements
     columns = list(spans(width, tile_width))
-    return _Grid(list(spans(height, max(1, elements // tile_width))), columns)
+    return Grid(list(spans(height, max(1, elements // tile_width))), columns)
 
 
+@functools.cache
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return what a tile is computed in: float32 for float16, else the dtype itself."""
     return np.result_type(dtype, np.float32)
 
 
+@functools.cache
 def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return what the few numbers of a row are computed in: at least float64."""
     return np.result_type(dtype, np.float64)
@@ -140,24 +142,11 @@ def _load(rows: Array, dtype: np.dtype[Any]) -> Array:
     return tile
 
 
-@contextlib.contextmanager
-def _quiet(width: int) -> Iterator[None]:
-    """Take infinities and nan without a word, and columns of numbers as they are.
-
-    To combine rows with a column NumPy fills its buffers with copies of the column, which costs as
-    much as the operation, unless the buffers are shorter than the rows.
-    """
-    with np.errstate(all="ignore"):  # which takes back the size of the buffers too
-        if width >= 200:
-            np.setbufsize(16)
-        yield
-
-
 # Along rows ---------------------------------------------------------------------------------------
 
 # A product with ones is the fastest sum, but where all addends are equal it rounds each of them the
-# same way, and a long one is off by many eps. Short rows are one product together, and longer ones of
-# float32 one each or, from _PART on, several. For float64 that would be no faster than NumPy's sum.
+# same way, and a long one is off by many eps. Short rows are one product together, and longer ones
+# of float32 one each or, from _PART on, several. For float64 that is no faster than NumPy's sum.
 _SHORT, _PART = 32, 1024
 
 
@@ -185,21 +174,21 @@ def _row_sums(tile: Array) -> Array:
 
 def _by_row(ufunc: np.ufunc, table: Array, column: Array, out: Array) -> None:
     """Write ``ufunc(table, column)``, one number of the column for every row."""
-    grid = _grid(table.shape, table.dtype)
-    if not grid.splits_rows:
+    cut = grid(table.shape, table.dtype)
+    if not cut.splits_rows:
         ufunc(table, column[:, np.newaxis], out=out)
         return
 
     def on_tile(r: slice, c: slice) -> None:
         ufunc(table[r, c], column[r, np.newaxis], out=out[r, c])
 
-    _run_over(grid, on_tile)
+    _run_over(cut, on_tile)
 
 
-def _run_over(grid: _Grid, work: Callable[[slice, slice], None]) -> None:
+def _run_over(cut: Grid, work: Callable[[slice, slice], None]) -> None:
     """Call ``work`` with every tile of rows that are split, on several threads."""
-    pieces = [(r, c) for r in grid.rows for c in grid.columns]
-    run(lambda piece: work(*piece), pieces, grid.rows[-1].stop * grid.columns[-1].stop)
+    pieces = [(r, c) for r in cut.rows for c in cut.columns]
+    run(lambda piece: work(*piece), pieces, cut.rows[-1].stop * cut.columns[-1].stop)
 
 
 def _row_extremes(table: Array) -> tuple[Array, Array]:
@@ -217,24 +206,29 @@ class _Range(NamedTuple):
     """How far from 0 the logits and the sums of exponentials of a dtype may lie."""
 
     lowest: float  # below it, exp is subnormal: few digits, and up to a hundred times as slow
-    margin: float  # sums from exp(-margin) to exp(2 margin) can be trusted
+    margin: float  # what the logarithms of sums that can be trusted exceed from below
+    smallest_sum: Any  # exp(-margin)
+    largest_sum: Any  # exp(2 margin)
 
 
 @functools.cache
 def _range(dtype: np.dtype[Any]) -> _Range:
     lowest = math.ceil(np.log(np.finfo(dtype).smallest_normal))
     # What lies a margin and the lowest below the largest is less than the smallest float beside it.
-    return _Range(lowest, math.floor(-0.45 * lowest))
+    margin = wide_dtype(dtype).type(math.floor(-0.45 * lowest))
+    return _Range(lowest, float(margin), np.exp(-margin), np.exp(2 * margin))
 
 
 def _looks_hostile(rows: Array, dtype: np.dtype[Any]) -> bool:
     """Whether, by a sample, the plain form would fail for many rows, or be slow."""
-    if rows.size < SAMPLE_FROM:
-        return False
     sample = rows[:: max(1, rows.shape[0] // SAMPLES), :: max(1, rows.shape[1] // SAMPLES)]
-    lowest, margin = _range(dtype)
-    too_low, too_high = (sample < lowest).mean(), (sample > 1.5 * margin).mean()
-    return bool(too_low > 1 / 128 or too_high > 1 / 8 or (sample < -margin).mean() > 1 / 2)
+    lowest, margin, *_ = _range(dtype)
+    too_low = sample < lowest
+    if dtype == np.float32:
+        too_low &= sample > 1.2 * lowest  # further down all of them are 0, which is no trouble
+    highest = sample.max(axis=1)
+    out_of_range = (highest > 1.5 * margin) | (highest < -margin)
+    return bool(too_low.mean() > 1 / 128 or out_of_range.mean() > 1 / 8)
 
 
 class _Shifts(NamedTuple):
@@ -251,20 +245,20 @@ def _shifts(rows: Array) -> _Shifts:
     needed, and nan where there is none.
     """
     dtype = compute_dtype(rows.dtype)
-    grid = _grid(rows.shape, dtype)
-    lows, highs = np.empty((2, len(rows), len(grid.columns)), dtype)
+    cut = grid(rows.shape, dtype)
+    lows, highs = np.empty((2, len(rows), len(cut.columns)), dtype)
 
     def find(r: slice, c: slice) -> None:
-        j = c.start // grid.columns[0].stop
+        j = c.start // cut.columns[0].stop
         lows[r, j], highs[r, j] = _row_extremes(_load(rows[r, c], dtype))
 
-    if grid.splits_rows:
-        _run_over(grid, find)
+    if cut.splits_rows:
+        _run_over(cut, find)
     else:
-        for r in grid.rows:
-            find(r, grid.columns[0])
+        for r in cut.rows:
+            find(r, cut.columns[0])
     low, high = lows.min(axis=1), highs.max(axis=1)
-    lowest, margin = _range(dtype)
+    lowest, margin, *_ = _range(dtype)
     shift = np.rint(high) - dtype.type(margin)
     # Up to here whole numbers, and their differences with the logits nearby, are exact.
     shift[~(abs(high) < 2.0 ** (np.finfo(dtype).nmant - 3))] = math.nan
@@ -274,7 +268,7 @@ def _shifts(rows: Array) -> _Shifts:
 
 def _write_exponentials(tile: Array, low: Array, shift: Array, out: Array) -> None:
     """Write the exponentials of shifted logits, corrected for what the shift has rounded away."""
-    lowest, margin = map(tile.dtype.type, _range(tile.dtype))
+    lowest, margin = map(tile.dtype.type, _range(tile.dtype)[:2])
     floor = shift + lowest
     clipped = low < floor
     if clipped.any():
@@ -321,13 +315,13 @@ def _exponentiate(
     are finished all at once, and their parts shared between threads.
     """
     dtype = compute_dtype(rows.dtype)
-    grid = _grid(rows.shape, dtype)
-    sums = np.empty((len(rows), len(grid.columns)), wide_dtype(dtype))
+    cut = grid(rows.shape, dtype)
+    sums = np.empty((len(rows), len(cut.columns)), wide_dtype(dtype))
     if out is None or out.dtype == dtype:
         kept = out
     else:
-        kept = np.empty(rows.shape, dtype) if grid.splits_rows else None
-    at = np.arange(grid.rows[0].stop)
+        kept = np.empty(rows.shape, dtype) if cut.splits_rows else None
+    at = np.arange(cut.rows[0].stop)
 
     def add_up(r: slice, c: slice) -> Array:
         tile = _load(rows[r, c], dtype)
@@ -338,21 +332,21 @@ def _exponentiate(
             _write_exponentials(tile, *(numbers[r] for numbers in shifts), exponentials)
         if labels is not None:
             columns, here = labels[r] - c.start, at[: len(tile)]
-            if grid.splits_rows:
+            if cut.splits_rows:
                 here = here[(columns >= 0) & (columns < tile.shape[1])]
                 columns = columns[here]
             exponentials[here, columns] = 0
-        sums[r, c.start // grid.columns[0].stop] = _row_sums(exponentials)
+        sums[r, c.start // cut.columns[0].stop] = _row_sums(exponentials)
         return exponentials
 
-    if grid.splits_rows:
-        _run_over(grid, add_up)
+    if cut.splits_rows:
+        _run_over(cut, add_up)
         sums = sums.sum(axis=1, keepdims=True)
         if finish is not None:
             finish(slice(None), kept, sums[:, 0])
     else:
-        for r in grid.rows:
-            exponentials = add_up(r, grid.columns[0])
+        for r in cut.rows:
+            exponentials = add_up(r, cut.columns[0])
             if finish is not None:
                 finish(r, exponentials, sums[r, 0])
     return sums[:, 0]
@@ -391,8 +385,11 @@ def walk(
     if rows.shape[1] == 1:
         fast = None  # a single class is certain, to the last digit
     dtype = compute_dtype(rows.dtype)
-    grid = _grid(rows.shape, dtype)
-    if grid.splits_rows:
+    if rows.size < SAMPLE_FROM:
+        _try(fast, careful, False, rows, inputs, outputs)
+        return
+    cut = grid(rows.shape, dtype)
+    if cut.splits_rows:
         pieces, elements = [slice(0, len(rows))], 0
     else:
         # The careful form has many arrays of the size of what it is given.
@@ -414,7 +411,11 @@ def _try(
     if fast is None:
         careful(rows, *inputs, *outputs)
         return
-    with _quiet(rows.shape[1]):
+    with np.errstate(all="ignore"):  # which takes back the size of the buffers too
+        if rows.shape[1] >= 200:
+            # To combine rows with a column NumPy fills its buffers with copies of the column, which
+            # costs as much as the operation, unless the buffers are shorter than the rows.
+            np.setbufsize(16)
         done = fast(shift, rows, *inputs, *outputs)
     if done.all():
         return
@@ -452,8 +453,8 @@ def _write_scaled(exponentials: Array, factors: Array, out: Array) -> None:
 
 
 def _trusted(rows: Array, sums: Array) -> Mask:
-    margin = sums.dtype.type(_range(compute_dtype(rows.dtype)).margin)
-    return (sums >= np.exp(-margin)) & (sums <= np.exp(2 * margin))
+    range_ = _range(compute_dtype(rows.dtype))
+    return np.asarray((sums >= range_.smallest_sum) & (sums <= range_.largest_sum))
 
 
 def _digits_remain(rows: Array, factors: Array) -> Mask:
@@ -541,24 +542,20 @@ def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
 
 def _enough(rest: Array, own: Array, dtype: np.dtype[Any]) -> Mask:
     """Whether a sum has kept the terms that matter: a small one may, beside a far larger one."""
-    return (rest >= np.exp(-rest.dtype.type(_range(dtype).margin))) | (own >= 1)
+    return np.asarray((rest >= _range(dtype).smallest_sum) | (own >= 1))
 
 
 def cross_entropy(
-    rows: Array, labels: Labels, ignored: Mask, scales: Array, losses: Array,
+    rows: Array, labels: Labels, ignored: Mask, scale: Array, losses: Array,
     gradient: Array | None, careful: Form,
 ) -> None:  # fmt: skip
-    """Write the losses of labels, each times the scale of its class, and the gradient of their sum.
-
-    Both are 0 where the label is ignored.
-    """
+    """Write the losses of labels, each times its scale, and the gradient of their sum."""
 
     def fast(
-        shift: bool, rows: Array, labels: Labels, ignored: Mask, losses: Array,
+        shift: bool, rows: Array, labels: Labels, ignored: Mask, scale: Array, losses: Array,
         gradient: Array | None = None,
     ) -> Mask:  # fmt: skip
         dtype = compute_dtype(rows.dtype)
-        scale = np.where(ignored, 0, scales[labels])
         shifts = _shifts(rows) if shift else None
         at = np.arange(len(rows)), labels
         logits, own = _exponentials_at(rows[at].astype(dtype), shifts)
@@ -566,11 +563,13 @@ def cross_entropy(
         def finish(r: slice, exponentials: Array, others: Array) -> None:
             _write_scaled(exponentials, scale[r] / (others + own[r]), gradient[r])
 
-        others = _exponentiate(rows, gradient, shifts, labels, None if gradient is None else finish)
+        others = _exponentiate(
+            rows, gradient, shifts, labels, finish if gradient is not None else None
+        )
         sums = others + own
-        margin = sums.dtype.type(_range(dtype).margin)
-        done = (sums <= np.exp(2 * margin)) & _enough(others, own, dtype)
-        losses[:] = _losses(others, own, logits) * scale
+        done = (sums <= _range(dtype).largest_sum) & _enough(others, own, dtype)
+        losses[:] = _losses(others, own, logits)
+        losses *= scale
         losses[scale == 0] = 0
         if gradient is not None:
             gradient[at] = 0.0 - scale * (others / sums)
@@ -578,7 +577,7 @@ def cross_entropy(
         return done
 
     outputs = [losses] if gradient is None else [losses, gradient]
-    walk(fast, careful, rows, [labels, ignored], outputs)
+    walk(fast, careful, rows, [labels, ignored, scale], outputs)
 
 
 def _losses(others: Array, own: Array, logits: Array) -> Array:
@@ -586,7 +585,7 @@ def _losses(others: Array, own: Array, logits: Array) -> Array:
     ratios = others / own
     losses = np.log1p(ratios)
     # Where a target is so unlikely that the quotient leaves the range, the logarithms are apart.
-    far = (own < np.finfo(own.dtype).smallest_normal) | (ratios == math.inf)
+    far = ~((own >= np.finfo(own.dtype).smallest_normal) & (ratios < math.inf))
     if far.any():
         losses[far] = np.log(others[far]) - logits[far]
     return losses

@@ -150,6 +150,8 @@ def check_some_classes(name: str, array: Array, axes: tuple[int, ...]) -> None:
 
 def normal_axes(array: Array, axis: int | tuple[int, ...]) -> tuple[int, ...]:
     """Return the axes as numbers from 0; NumPy's own errors name those out of range or repeated."""
+    if type(axis) is int and -array.ndim <= axis < array.ndim:
+        return (axis % array.ndim,)
     try:
         return normalize_axis_tuple(axis, array.ndim, "axis")
     except TypeError:
@@ -209,7 +211,7 @@ def warn_if_probabilities(name: str, array: Array, axis: int) -> None:
     if array.shape[axis] == 1 or array.size == 0:
         return  # The logit of a single class may be 1, and says nothing.
     # One row that is no distribution settles it, and the first nearly always does.
-    first = np.moveaxis(array, axis, -1)[(0,) * (array.ndim - 1)]
+    first = array[(0,) * axis + (slice(None),) + (0,) * (array.ndim - axis - 1)]
     if not (first.min() >= 0 and first.max() < 1.2 and abs(first.sum() - 1) < 0.2):
         return
     if (array >= 0).all() and (
@@ -325,6 +327,8 @@ def check_labels(
     ignored: np.ndarray[Any, Any] | None = None,
 ) -> None:
     """Raise unless every label that is not ignored lies in 0, ..., num_classes - 1."""
+    if labels.size == 0 or (labels.min() >= 0 and labels.max() < num_classes):
+        return
     outside = (labels < 0) | (labels >= num_classes)
     if ignored is not None:
         outside &= ~ignored

@@ -575,12 +575,29 @@ class _Terms(NamedTuple):
     """What multiplies ``-log s`` in the loss that is returned, for every row and class."""
 
     axis: int
+    classes: int
     targets: np.ndarray[Any, Any]  # labels, one for each row, or rows of distributions
     ignored: Mask
-    from_indices: bool
-    scales: Array  # of the classes: their weights, divided by what the mean divides by
+    weights: Array | None  # of the classes
+    divisor: Any  # what the mean divides by
+    dtype: np.dtype[Any]
     label_smoothing: float
     empty_mean: bool
+
+    @property
+    def from_indices(self) -> bool:
+        return self.targets.ndim == 1
+
+    def scale(self) -> Array:
+        """Return what multiplies the loss of every label."""
+        if self.weights is None or not self.from_indices:
+            scale = np.full(len(self.targets), self.dtype.type(1) / self.divisor)
+        else:
+            with np.errstate(under="ignore"):
+                scale = (self.weights / self.divisor)[self.targets]
+        if self.ignored.any():
+            scale[self.ignored] = 0
+        return scale
 
     def some(self, rows: slice) -> _Terms:
         """Return the terms of some rows, divided by the same number."""
@@ -588,14 +605,14 @@ class _Terms(NamedTuple):
 
     def of(self, targets: np.ndarray[Any, Any], ignored: Mask) -> tuple[Array, Array]:
         """Return smoothed distributions of some rows, and their coefficients."""
-        classes, dtype = len(self.scales), self.scales.dtype
         if self.from_indices:
-            rows = _one_hot_rows(targets, classes, dtype)
+            rows = _one_hot_rows(targets, self.classes, self.dtype)
         else:
-            rows = np.asarray(targets, dtype)
+            rows = np.asarray(targets, self.dtype)
         distributions = _smoothed_rows(rows, self.label_smoothing)
+        weights = self.dtype.type(1) if self.weights is None else self.weights
         with np.errstate(under="ignore"):
-            coefficients = distributions * self.scales
+            coefficients = distributions * (weights / self.divisor)
         coefficients[ignored] = 0
         return distributions, coefficients
 
@@ -612,38 +629,33 @@ def _terms(
 ) -> _Terms:
     """Check everything but the scores."""
     axis = class_axis(name, scores, axis)
-    num_classes = scores.shape[axis]
+    classes = scores.shape[axis]
     check_reduction(reduction)
     smoothing = check_label_smoothing(label_smoothing)
     checked = check_targets(name, scores, axis, targets, ignore_index)
-    # One number, seen as many: there may be more classes than rows of them would fit in memory.
-    ones = np.broadcast_to(np.float64(1), num_classes)
-    weights = ones if weight is None else check_weight(weight, num_classes)
+    weights = None if weight is None else check_weight(weight, classes)
     from_indices = checked.dtype.kind != "f"
-    dtype = working_dtype(np.result_type(scores, weights, *([] if from_indices else [checked])))
+    floats = [scores, *([] if weights is None else [weights]), *([] if from_indices else [checked])]
+    dtype = working_dtype(np.result_type(*floats))
+    rows = checked.reshape(-1) if from_indices else as_table(checked, (axis,))
+    ignored = np.zeros(len(rows), bool)
+    total = dtype.type(len(rows))
     if from_indices:
-        labels = checked.reshape(-1)
-        ignored = np.zeros(labels.shape, bool) if ignore_index is None else labels == ignore_index
-        rows = np.where(ignored, 0, labels).astype(np.intp)
-        counting = rows[~ignored]
-        if reduction == "mean" and weight is not None:
-            # The scale of weights cancels. Large ones are divided by a power of 2, so that their
-            # sum does not overflow.
-            _, exponent = np.frexp(weights[counting].max(initial=0))
-            with np.errstate(under="ignore"):
-                weights = np.ldexp(weights, -max(exponent, 0))
-        total = weights[counting].sum(dtype=dtype)
-    else:
-        rows = as_table(checked, (axis,))
-        ignored = np.zeros(len(rows), bool)
-        total = dtype.type(len(rows))
+        if ignore_index is not None:
+            ignored = rows == ignore_index
+            rows = np.where(ignored, 0, rows)
+            total = dtype.type(len(rows) - np.count_nonzero(ignored))
+        rows = rows.astype(np.intp, copy=False)
+        if weights is not None:
+            counting = rows[~ignored]
+            if reduction == "mean":
+                # The scale of weights cancels. Large ones are divided by a power of 2, so that
+                # their sum does not overflow.
+                _, exponent = np.frexp(weights[counting].max(initial=0))
+                with np.errstate(under="ignore"):
+                    weights = np.ldexp(weights, -max(exponent, 0))
+            total = weights[counting].sum(dtype=dtype)
     empty_mean = bool(reduction == "mean" and total == 0)
-    divisor = math.nan if empty_mean else total if reduction == "mean" else 1
-    if weight is None:
-        scales = np.broadcast_to(dtype.type(1) / dtype.type(divisor), num_classes)
-    else:
-        with np.errstate(under="ignore"):
-            scales = weights.astype(dtype) / divisor
     if empty_mean:
         why = (
             "the batch is empty"
@@ -653,7 +665,12 @@ def _terms(
             else "the weights of all labels are 0"
         )
         warn_of_empty_mean(why)
-    return _Terms(axis, rows, ignored, from_indices, scales, smoothing, empty_mean)
+    divisor = (
+        dtype.type(math.nan) if empty_mean else total if reduction == "mean" else dtype.type(1)
+    )
+    if weights is not None:
+        weights = weights.astype(dtype)
+    return _Terms(axis, classes, rows, ignored, weights, divisor, dtype, smoothing, empty_mean)
 
 
 def _loss(
@@ -665,7 +682,7 @@ def _loss(
 ) -> Any:
     """Return the losses of rows or their sum, and the gradient of that if it is wanted."""
     rows = as_table(scores, (terms.axis,))
-    losses = np.empty(len(rows), terms.scales.dtype)
+    losses = np.empty(len(rows), terms.dtype)
     gradient = np.empty(rows.shape, scores.dtype) if return_grad else None
     write(terms, rows, losses, gradient)
     with np.errstate(invalid="ignore", under="ignore"):
@@ -685,9 +702,9 @@ def _write_softmax_loss(
     """Write what every row of logits adds to the loss, and the gradient of their sum."""
 
     def careful(
-        rows: Array, targets: Array, ignored: Mask, losses: Array, *gradient: Array
+        rows: Array, targets: Array, ignored: Mask, _: Array, losses: Array, *gradient: Array
     ) -> None:
-        _, c = terms.of(targets, ignored)
+        c = terms.of(targets, ignored)[1]
         shifted = _shifted(rows.astype(c.dtype))
         # The loss of a row may be beyond the range of floats, and the mean of all within it.
         scale = 2 if shifted.overflows() else 1
@@ -703,13 +720,12 @@ def _write_softmax_loss(
                 slope = np.where(ignored[:, np.newaxis], 0, pull - push)
             out[:] = rounded(slope, out.dtype)
 
+    targets, ignored, scale = terms.targets, terms.ignored, terms.scale()
     if terms.from_indices and not terms.label_smoothing:
-        _tiles.cross_entropy(
-            rows, terms.targets, terms.ignored, terms.scales, losses, gradient, careful
-        )
+        _tiles.cross_entropy(rows, targets, ignored, scale, losses, gradient, careful)
     else:
         outputs = [losses] if gradient is None else [losses, gradient]
-        _tiles.walk(None, careful, rows, [terms.targets, terms.ignored], outputs)
+        _tiles.walk(None, careful, rows, [targets, ignored, scale], outputs)
 
 
 def _write_nll_loss(
