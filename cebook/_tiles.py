@@ -19,12 +19,14 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ._validation import Array
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Labels = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -59,7 +61,10 @@ def num_threads() -> int:
 
 @functools.cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    # A forked process has no threads but its own, and needs a pool of its own.
+    # A forked process has no threads but its own, and needs a pool of its own. Who never comes here
+    # does not wait for the import.
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(threads, thread_name_prefix="cebook")
 
 
@@ -223,6 +228,8 @@ def _looks_hostile(rows: Array, dtype: np.dtype[Any]) -> bool:
     """Whether, by a sample, the plain form would fail for many rows, or be slow."""
     sample = rows[:: max(1, rows.shape[0] // SAMPLES), :: max(1, rows.shape[1] // SAMPLES)]
     lowest, margin, *_ = _range(dtype)
+    if sample.min() > -margin and sample.max() < margin:
+        return False
     too_low = sample < lowest
     if dtype == np.float32:
         too_low &= sample > 1.2 * lowest  # further down all of them are 0, which is no trouble
@@ -495,6 +502,9 @@ def _logarithms(sums: Array, shifts: _Shifts | None, dtype: np.dtype[Any]) -> tu
     return logarithms, np.log1p(ratio - 1)
 
 
+_CERTAIN = 0.55
+
+
 def log_softmax(rows: Array, out: Array, careful: Form) -> None:
     """Write the logarithm of the softmax of every row."""
 
@@ -504,23 +514,34 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
         enough = np.ones(len(rows), np.bool_)
 
         def finish(r: slice, exponentials: Array, sums: Array) -> None:
+            logits = _load(rows[r], dtype)
             of_rows = None if shifts is None else _Shifts(*(numbers[r] for numbers in shifts))
-            certain, classes = _find_larger(exponentials, 0.55 * sums)
+            logarithms, corrections = _logarithms(sums, of_rows, dtype)
+            # A correction of k eps does not matter to a logarithm below -k. If few are above that,
+            # they alone are corrected.
+            needed = np.fmax.reduce(abs(corrections), initial=0) / np.finfo(dtype).eps
+            at = _find_larger(exponentials, min(_CERTAIN, math.exp(-needed)) * sums)
+            few = 100 * len(at[0]) <= logits.size
+            if not few:
+                larger = exponentials[at] > _CERTAIN * sums[at[0]]
+                at = at[0][larger], at[1][larger]
+            exact = (logits[at] - logarithms[at[0]]) - corrections[at[0]]
+            certain = np.flatnonzero(exponentials[at] > _CERTAIN * sums[at[0]])
             if len(certain):
                 # The logarithm of a probability near 1 has its digits from all the others.
-                others = exponentials[certain]
-                others[np.arange(len(others)), classes] = 0
+                i, k = at[0][certain], at[1][certain]
+                others = exponentials[i]
+                others[np.arange(len(i)), k] = 0
                 rest = _row_sums(others)
-                largest = rows[r][certain, classes].astype(dtype)
-                of_certain = of_rows and _Shifts(*(numbers[certain] for numbers in of_rows))
-                _, own = _exponentials_at(largest, of_certain)
-                enough[r][certain] = _enough(rest, own, dtype)
-            logarithms, corrections = _logarithms(sums, of_rows, dtype)
+                of_certain = of_rows and _Shifts(*(numbers[i] for numbers in of_rows))
+                _, own = _exponentials_at(logits[i, k], of_certain)
+                exact[certain] = 0.0 - np.log1p(rest / own)
+                enough[r][i] = _enough(rest, own, dtype)
             # In place of the exponentials, which nobody needs any more.
-            _by_row(np.subtract, _load(rows[r], dtype), logarithms, exponentials)
-            _by_row(np.subtract, exponentials, corrections.astype(dtype), exponentials)
-            if len(certain):
-                exponentials[certain, classes] = 0.0 - np.log1p(rest / own)
+            _by_row(np.subtract, logits, logarithms, exponentials)
+            if not few:
+                _by_row(np.subtract, exponentials, corrections.astype(dtype), exponentials)
+            exponentials[at] = exact
             if out.dtype != dtype:
                 np.copyto(out[r], exponentials, casting="same_kind")
 
