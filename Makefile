@@ -6,6 +6,7 @@ PORT ?= 8000
 
 BIN := .venv/bin
 SITE := _build/html
+TINY := $(BIN)/pytest -q --tiny-tiles $(wildcard tests/test_softmax_loss*.py tests/test_sigmoid_loss*.py)
 BUILD := $(BIN)/jupyter-book build . --all -W -n --keep-going -q
 
 # One thread and fixed hashing: with these a notebook prints the same bytes on every run.
@@ -17,8 +18,8 @@ step = @printf '\n== %s\n' '$(1)'; $(2) || { printf '\nStopped: "%s" failed.\n' 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book serve test notebooks clean
-.PHONY: environment lint types workflows unit outputs site site-checks
+.PHONY: help book serve test notebooks bench clean
+.PHONY: environment lint types workflows unit tiles outputs site site-checks
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | \
@@ -33,7 +34,7 @@ serve: $(SITE)/index.html ## serve the site on http://localhost:8000 (PORT=8001 
 	@printf 'Serving the book on http://localhost:%s (Ctrl+C stops it)\n' '$(PORT)'
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)
 
-test: environment lint types workflows unit outputs site site-checks ## check everything: code, numbers, site
+test: environment lint types workflows unit tiles outputs site site-checks ## check everything: code, numbers, site
 	@printf '\nAll checks passed.\n'
 
 notebooks: environment ## run every notebook again and store what it prints
@@ -60,6 +61,12 @@ workflows: environment
 
 unit: environment
 	$(call step,Unit tests and doctests: pytest,$(BIN)/pytest cebook tests --ignore=tests/site)
+
+# Parts II and III once more, every array cut into thirds, on as many threads as stated.
+tiles: environment
+	$(call step,Tiny tiles: pytest with 1 thread,CEBOOK_NUM_THREADS=1 $(TINY))
+	$(call step,Tiny tiles: pytest with 2 threads,CEBOOK_NUM_THREADS=2 $(TINY))
+	$(call step,Tiny tiles: pytest with 5 threads,CEBOOK_NUM_THREADS=5 $(TINY))
 
 outputs: environment
 	$(call step,Notebook outputs: nbval,$(BIN)/pytest book)

@@ -224,6 +224,11 @@ def _range(dtype: np.dtype[Any]) -> _Range:
     return _Range(lowest, float(margin), np.exp(-margin), np.exp(2 * margin))
 
 
+@functools.cache
+def _smallest_normal(dtype: np.dtype[Any]) -> Any:
+    return np.finfo(dtype).smallest_normal
+
+
 def _looks_hostile(rows: Array, dtype: np.dtype[Any]) -> bool:
     """Whether, by a sample, the plain form would fail for many rows, or be slow."""
     sample = rows[:: max(1, rows.shape[0] // SAMPLES), :: max(1, rows.shape[1] // SAMPLES)]
@@ -467,7 +472,7 @@ def _trusted(rows: Array, sums: Array) -> Mask:
 def _digits_remain(rows: Array, factors: Array) -> Mask:
     """Whether what is a normal number after scaling comes from exponentials that are normal too."""
     dtype = compute_dtype(rows.dtype)
-    remain = (factors <= 1) & ((factors >= np.finfo(dtype).smallest_normal) | (factors == 0))
+    remain = (factors <= 1) & ((factors >= _smallest_normal(dtype)) | (factors == 0))
     doubtful = np.flatnonzero(factors > 1)
     if len(doubtful):
         remain[doubtful] = _row_extremes(rows[doubtful])[0] >= _range(dtype).lowest
@@ -517,14 +522,12 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
             logits = _load(rows[r], dtype)
             of_rows = None if shifts is None else _Shifts(*(numbers[r] for numbers in shifts))
             logarithms, corrections = _logarithms(sums, of_rows, dtype)
-            # A correction of k eps does not matter to a logarithm below -k. If few are above that,
-            # they alone are corrected.
-            needed = np.fmax.reduce(abs(corrections), initial=0) / np.finfo(dtype).eps
-            at = _find_larger(exponentials, min(_CERTAIN, math.exp(-needed)) * sums)
-            few = 100 * len(at[0]) <= logits.size
-            if not few:
-                larger = exponentials[at] > _CERTAIN * sums[at[0]]
-                at = at[0][larger], at[1][larger]
+            # A correction of k eps does not matter to a logarithm below -k. Of many classes few are
+            # above that, and they alone are corrected.
+            worst = np.fmax.reduce(abs(corrections)) / np.finfo(dtype).eps
+            few = worst <= 4 and logits.shape[1] >= 256
+            threshold = min(_CERTAIN, math.exp(-worst)) if few else _CERTAIN
+            at = _find_larger(exponentials, threshold * sums)
             exact = (logits[at] - logarithms[at[0]]) - corrections[at[0]]
             certain = np.flatnonzero(exponentials[at] > _CERTAIN * sums[at[0]])
             if len(certain):
@@ -606,7 +609,7 @@ def _losses(others: Array, own: Array, logits: Array) -> Array:
     ratios = others / own
     losses = np.log1p(ratios)
     # Where a target is so unlikely that the quotient leaves the range, the logarithms are apart.
-    far = ~((own >= np.finfo(own.dtype).smallest_normal) & (ratios < math.inf))
-    if far.any():
+    if not (own.min() >= _smallest_normal(own.dtype) and losses.max() < math.inf):
+        far = ~((own >= _smallest_normal(own.dtype)) & (ratios < math.inf))
         losses[far] = np.log(others[far]) - logits[far]
     return losses

@@ -12,8 +12,16 @@ import pytest
 import cebook as ce
 
 ROOT = Path(__file__).parents[1]
-FLAT = [ce.information, ce.softmax_loss, ce.sigmoid_loss, ce.targets, ce.training, ce.numerics]
-MODULES = [*FLAT, ce.textbook, ce.figures]
+FLAT = [
+    ce.information,
+    ce.softmax_loss,
+    ce.sigmoid_loss,
+    ce.targets,
+    ce.large_vocabulary,
+    ce.training,
+    ce.numerics,
+]
+MODULES = [*FLAT, ce.textbook, ce.figures, ce.distributed]
 PUBLIC = {
     f"{module.__name__.removeprefix('cebook.')}.{name}": getattr(module, name)
     for module in MODULES
@@ -38,7 +46,9 @@ TESTS = "\n".join(
 
 def test_the_flat_namespace_holds_every_public_name():
     names = [name for module in FLAT for name in module.__all__]
-    assert sorted(ce.__all__) == sorted(["__version__", "figures", "textbook", *names])
+    assert sorted(ce.__all__) == sorted(
+        ["__version__", "distributed", "figures", "textbook", *names]
+    )
     for module in FLAT:
         for name in module.__all__:
             assert getattr(ce, name) is getattr(module, name)
