@@ -6,6 +6,7 @@ PORT ?= 8000
 
 BIN := .venv/bin
 SITE := _build/html
+BENCH := .venv-bench
 TINY := $(BIN)/pytest -q --tiny-tiles $(wildcard tests/test_softmax_loss*.py tests/test_sigmoid_loss*.py)
 BUILD := $(BIN)/jupyter-book build . --all -W -n --keep-going -q
 
@@ -40,8 +41,19 @@ test: environment lint types workflows unit tiles outputs site site-checks ## ch
 notebooks: environment ## run every notebook again and store what it prints
 	$(call step,Notebooks: execute in place,$(BIN)/python .ci/execute_notebooks.py)
 
+bench: $(BENCH)/made ## measure speed and memory beside PyTorch, SciPy, scikit-learn and JAX
+	$(call step,Benchmark,$(BENCH)/bin/python tests/benchmarks/run.py $(BENCH_OPTIONS))
+
+# Beside .venv, which holds what is pinned in requirements.txt and nothing else.
+$(BENCH)/made: requirements.txt tests/benchmarks/requirements.txt
+	rm -rf $(BENCH)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt \
+		-r tests/benchmarks/requirements.txt
+	touch $@
+
 clean: ## remove the environment, the site and all caches
-	rm -rf .venv _build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(BENCH) _build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find book cebook tests .ci -name __pycache__ -prune -exec rm -rf {} +
 
 # The steps, in the order of `make test`.

@@ -68,7 +68,7 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="cebook")
 
 
-def run(work: Callable[[Any], None], pieces: list[Any], elements: int) -> None:
+def run(work: Callable[[Any], object], pieces: list[Any], elements: int) -> None:
     """Call ``work`` with every piece, on several threads if there are many elements."""
     threads = num_threads() if elements >= PARALLEL_FROM and len(pieces) > 1 else 1
     if threads == 1:
@@ -169,7 +169,7 @@ def _row_sums(tile: Array) -> Array:
     if tile.dtype != np.float32:
         return np.asarray(tile.sum(axis=1))
     if width <= _PART:
-        return np.vecdot(tile, _ones(width, tile.dtype)).astype(wide)
+        return np.asarray(np.vecdot(tile, _ones(width, tile.dtype)), wide)
     parts = width // _PART
     whole = parts * _PART
     of_parts = np.vecdot(tile[:, :whole].reshape(height, parts, _PART), _ones(_PART, tile.dtype))
@@ -190,7 +190,7 @@ def _by_row(ufunc: np.ufunc, table: Array, column: Array, out: Array) -> None:
     _run_over(cut, on_tile)
 
 
-def _run_over(cut: Grid, work: Callable[[slice, slice], None]) -> None:
+def _run_over(cut: Grid, work: Callable[[slice, slice], object]) -> None:
     """Call ``work`` with every tile of rows that are split, on several threads."""
     pieces = [(r, c) for r in cut.rows for c in cut.columns]
     run(lambda piece: work(*piece), pieces, cut.rows[-1].stop * cut.columns[-1].stop)
@@ -248,6 +248,10 @@ class _Shifts(NamedTuple):
 
     low: Array
     shift: Array
+
+    def some(self, rows: slice | Labels) -> _Shifts:
+        """Return those of some rows."""
+        return _Shifts(self.low[rows], self.shift[rows])
 
 
 def _shifts(rows: Array) -> _Shifts:
@@ -310,7 +314,7 @@ def _write_exponentials(tile: Array, low: Array, shift: Array, out: Array) -> No
         _by_row(np.subtract, out, np.where(clipped, of_floor, tile.dtype.type(0)), out)
 
 
-Finish = Callable[[slice, Array, Array], None]
+Finish = Callable[[slice, Any, Array], None]
 
 
 def _exponentiate(
@@ -341,7 +345,7 @@ def _exponentiate(
         if shifts is None:
             np.exp(tile, out=exponentials)
         else:
-            _write_exponentials(tile, *(numbers[r] for numbers in shifts), exponentials)
+            _write_exponentials(tile, shifts.low[r], shifts.shift[r], exponentials)
         if labels is not None:
             columns, here = labels[r] - c.start, at[: len(tile)]
             if cut.splits_rows:
@@ -389,7 +393,11 @@ Form = Callable[..., Any]
 
 
 def walk(
-    fast: Form | None, careful: Form, rows: Array, inputs: list[Array], outputs: list[Array]
+    fast: Form | None,
+    careful: Form,
+    rows: Array,
+    inputs: list[np.ndarray[Any, Any]],
+    outputs: list[Array],
 ) -> None:
     """Take all rows through the fast form, and through the careful one where that fails."""
     if rows.size == 0:
@@ -417,7 +425,7 @@ def walk(
 
 
 def _try(
-    fast: Form | None, careful: Form, shift: bool, rows: Array, inputs: list[Array],
+    fast: Form | None, careful: Form, shift: bool, rows: Array, inputs: list[np.ndarray[Any, Any]],
     outputs: list[Array],
 ) -> None:  # fmt: skip
     if fast is None:
@@ -469,7 +477,7 @@ def _trusted(rows: Array, sums: Array) -> Mask:
     return np.asarray((sums >= range_.smallest_sum) & (sums <= range_.largest_sum))
 
 
-def _digits_remain(rows: Array, factors: Array) -> Mask:
+def _digits_remain(rows: Array, factors: Array) -> Any:
     """Whether what is a normal number after scaling comes from exponentials that are normal too."""
     dtype = compute_dtype(rows.dtype)
     remain = (factors <= 1) & ((factors >= _smallest_normal(dtype)) | (factors == 0))
@@ -520,7 +528,7 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
 
         def finish(r: slice, exponentials: Array, sums: Array) -> None:
             logits = _load(rows[r], dtype)
-            of_rows = None if shifts is None else _Shifts(*(numbers[r] for numbers in shifts))
+            of_rows = shifts and shifts.some(r)
             logarithms, corrections = _logarithms(sums, of_rows, dtype)
             # A correction of k eps does not matter to a logarithm below -k. Of many classes few are
             # above that, and they alone are corrected.
@@ -536,7 +544,7 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
                 others = exponentials[i]
                 others[np.arange(len(i)), k] = 0
                 rest = _row_sums(others)
-                of_certain = of_rows and _Shifts(*(numbers[i] for numbers in of_rows))
+                of_certain = of_rows and of_rows.some(i)
                 _, own = _exponentials_at(logits[i, k], of_certain)
                 exact[certain] = 0.0 - np.log1p(rest / own)
                 enough[r][i] = _enough(rest, own, dtype)
@@ -577,7 +585,7 @@ def cross_entropy(
 
     def fast(
         shift: bool, rows: Array, labels: Labels, ignored: Mask, scale: Array, losses: Array,
-        gradient: Array | None = None,
+        gradient: Any = None,
     ) -> Mask:  # fmt: skip
         dtype = compute_dtype(rows.dtype)
         shifts = _shifts(rows) if shift else None
@@ -587,11 +595,9 @@ def cross_entropy(
         def finish(r: slice, exponentials: Array, others: Array) -> None:
             _write_scaled(exponentials, scale[r] / (others + own[r]), gradient[r])
 
-        others = _exponentiate(
-            rows, gradient, shifts, labels, finish if gradient is not None else None
-        )
+        others = _exponentiate(rows, gradient, shifts, labels, None if gradient is None else finish)
         sums = others + own
-        done = (sums <= _range(dtype).largest_sum) & _enough(others, own, dtype)
+        done = _enough(others, own, dtype) & (sums <= _range(dtype).largest_sum)
         losses[:] = _losses(others, own, logits)
         losses *= scale
         losses[scale == 0] = 0

@@ -594,7 +594,7 @@ class _Terms(NamedTuple):
             scale = np.full(len(self.targets), self.dtype.type(1) / self.divisor)
         else:
             with np.errstate(under="ignore"):
-                scale = (self.weights / self.divisor)[self.targets]
+                scale = self.weights[self.targets] / self.divisor
         if self.ignored.any():
             scale[self.ignored] = 0
         return scale
@@ -612,7 +612,7 @@ class _Terms(NamedTuple):
         distributions = _smoothed_rows(rows, self.label_smoothing)
         weights = self.dtype.type(1) if self.weights is None else self.weights
         with np.errstate(under="ignore"):
-            coefficients = distributions * (weights / self.divisor)
+            coefficients = distributions * weights / self.divisor
         coefficients[ignored] = 0
         return distributions, coefficients
 
