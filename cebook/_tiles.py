@@ -472,19 +472,26 @@ def _write_scaled(exponentials: Array, factors: Array, out: Array) -> None:
         np.copyto(out, exponentials, casting="same_kind")
 
 
+_ALL = np.ones(1, np.bool_)
+
+
 def _trusted(rows: Array, sums: Array) -> Mask:
     range_ = _range(compute_dtype(rows.dtype))
+    if sums.min() >= range_.smallest_sum and sums.max() <= range_.largest_sum:
+        return _ALL
     return np.asarray((sums >= range_.smallest_sum) & (sums <= range_.largest_sum))
 
 
-def _digits_remain(rows: Array, factors: Array) -> Any:
+def _digits_remain(rows: Array, factors: Array) -> Mask:
     """Whether what is a normal number after scaling comes from exponentials that are normal too."""
     dtype = compute_dtype(rows.dtype)
+    if factors.max() <= 1 and factors.min() >= _smallest_normal(dtype):
+        return _ALL
     remain = (factors <= 1) & ((factors >= _smallest_normal(dtype)) | (factors == 0))
     doubtful = np.flatnonzero(factors > 1)
     if len(doubtful):
         remain[doubtful] = _row_extremes(rows[doubtful])[0] >= _range(dtype).lowest
-    return remain
+    return np.asarray(remain)
 
 
 def logsumexp(rows: Array, out: Array, careful: Form) -> None:
@@ -498,6 +505,8 @@ def logsumexp(rows: Array, out: Array, careful: Form) -> None:
             logarithms, corrections = _logarithms(sums, shifts, out.dtype)
             out[:] = np.where(shifts.shift == 0, out, logarithms + corrections)
         # Near 0 it is the logarithm of a number near 1, which the sum does not have the digits of.
+        if out.min() > 0.8 and shifts is None:
+            return _trusted(rows, sums)
         return _trusted(rows, sums) & (abs(out) > 0.8)
 
     walk(fast, careful, rows, [], [out])
@@ -574,6 +583,8 @@ def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
 
 def _enough(rest: Array, own: Array, dtype: np.dtype[Any]) -> Mask:
     """Whether a sum has kept the terms that matter: a small one may, beside a far larger one."""
+    if rest.min(initial=math.inf) >= _range(dtype).smallest_sum:
+        return _ALL
     return np.asarray((rest >= _range(dtype).smallest_sum) | (own >= 1))
 
 
@@ -604,7 +615,7 @@ def cross_entropy(
         if gradient is not None:
             gradient[at] = 0.0 - scale * (others / sums)
             done &= _digits_remain(rows, scale / sums)
-        return done
+        return np.asarray(done)
 
     outputs = [losses] if gradient is None else [losses, gradient]
     walk(fast, careful, rows, [labels, ignored, scale], outputs)
