@@ -44,6 +44,9 @@ SAMPLES = 32  # along each axis
 # Threads ------------------------------------------------------------------------------------------
 
 
+_of_thread = threading.local()
+
+
 @functools.cache
 def num_threads() -> int:
     """Return ``CEBOOK_NUM_THREADS``, or the number of cores that this process may use."""
@@ -70,20 +73,25 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 def run(work: Callable[[Any], object], pieces: list[Any], elements: int) -> None:
     """Call ``work`` with every piece, on several threads if there are many elements."""
-    threads = num_threads() if elements >= PARALLEL_FROM and len(pieces) > 1 else 1
+    # A thread of the pool that waited for others might wait for ever.
+    alone = elements < PARALLEL_FROM or len(pieces) < 2 or getattr(_of_thread, "shares", False)
+    threads = 1 if alone else num_threads()
     if threads == 1:
         for piece in pieces:
             work(piece)
-    else:
-        # A thread starts with NumPy's own settings: np.errstate is handed on with the context.
-        context = contextvars.copy_context()
-        for _ in _pool(threads, os.getpid()).map(lambda p: context.copy().run(work, p), pieces):
-            pass  # what a thread raises is raised here
+        return
+    # A thread starts with NumPy's own settings: np.errstate is handed on with the context.
+    context = contextvars.copy_context()
+
+    def share(piece: Any) -> None:
+        _of_thread.shares = True
+        context.copy().run(work, piece)
+
+    for _ in _pool(threads, os.getpid()).map(share, pieces):
+        pass  # what a thread raises is raised here
 
 
 # Tiles --------------------------------------------------------------------------------------------
-
-_of_thread = threading.local()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

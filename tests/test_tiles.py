@@ -103,6 +103,17 @@ def test_what_a_thread_raises_is_raised(threads):
         _tiles.run(work, list(range(5)), 1 << 30)
 
 
+def test_a_thread_does_not_wait_for_its_own_pool(threads):
+    threads(2)
+    seen = []
+
+    def outer(piece):
+        _tiles.run(lambda inner: seen.append((piece, inner)), list(range(4)), 1 << 30)
+
+    _tiles.run(outer, list(range(8)), 1 << 30)
+    assert sorted(seen) == [(piece, inner) for piece in range(8) for inner in range(4)]
+
+
 def test_a_thread_has_the_settings_of_its_caller(threads):
     threads(2)
     largest = np.finfo(np.float64).max
