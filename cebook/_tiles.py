@@ -158,9 +158,9 @@ def _load(rows: Array, dtype: np.dtype[Any]) -> Array:
 # Along rows ---------------------------------------------------------------------------------------
 
 # A product with ones is the fastest sum, but where all addends are equal it rounds each of them the
-# same way, and a long one is off by many eps. Short rows are one product together, and longer ones
-# of float32 one each or, from _PART on, several. For float64 that is no faster than NumPy's sum.
-_SHORT, _PART = 32, 1024
+# same way, and a long one is off by many eps: parts of so many keep that to about one. The BLAS
+# adds up 32 at a time, and what is left over one by one (of float32, in float64).
+_SHORT, _STEP, _LONG = 16, 32, {np.dtype(np.float32): 512}
 
 
 @functools.cache
@@ -168,21 +168,35 @@ def _ones(length: int, dtype: np.dtype[Any]) -> Array:
     return np.ones(length, dtype)
 
 
+@functools.cache
+def _part(width: int, dtype: np.dtype[Any]) -> int:
+    """Return the length of the parts in which rows of some width are added up."""
+    longest = _LONG.get(dtype)
+    if longest:
+        return width // -(-width // longest)
+    return min(128, width // _STEP * _STEP)
+
+
 def _row_sums(tile: Array) -> Array:
     """Return the sum of every row, in the wide dtype."""
     height, width = tile.shape
     wide = wide_dtype(tile.dtype)
-    if width <= _SHORT:
+    if width <= _SHORT:  # one product for all rows; else it is one for each part
         return (tile @ _ones(width, tile.dtype)).astype(wide, copy=False)
-    if tile.dtype != np.float32:
-        return np.asarray(tile.sum(axis=1))
-    if width <= _PART:
-        return np.asarray(np.vecdot(tile, _ones(width, tile.dtype)), wide)
-    parts = width // _PART
-    whole = parts * _PART
-    of_parts = np.vecdot(tile[:, :whole].reshape(height, parts, _PART), _ones(_PART, tile.dtype))
-    sums = np.asarray(of_parts.astype(wide).sum(axis=1))
-    return sums + _row_sums(tile[:, whole:]) if whole < width else sums
+    if width < _STEP:
+        return _row_sums(tile[:, :_SHORT]) + _row_sums(tile[:, _SHORT:])
+    length = _part(width, tile.dtype)
+    ones = _ones(length, tile.dtype)
+    parts, rest = divmod(width, length)
+    if parts == 1:
+        sums = np.vecdot(tile[:, :length], ones).astype(wide, copy=False)
+    else:
+        of_parts = np.vecdot(tile[:, : width - rest].reshape(height, parts, length), ones)
+        if wide == tile.dtype or parts > _SHORT:
+            sums = of_parts.astype(wide, copy=False).sum(axis=1)
+        else:
+            sums = of_parts.astype(wide) @ _ones(parts, wide)
+    return np.asarray(sums + _row_sums(tile[:, width - rest :]) if rest else sums)
 
 
 def _by_row(ufunc: np.ufunc, table: Array, column: Array, out: Array) -> None:
@@ -532,7 +546,8 @@ def _logarithms(sums: Array, shifts: _Shifts | None, dtype: np.dtype[Any]) -> tu
     return logarithms, np.log1p(ratio - 1)
 
 
-_CERTAIN = 0.55
+# Above it a logarithm is near enough to 0 to lose digits that its sum has not got.
+_CERTAIN = 0.3
 
 
 def log_softmax(rows: Array, out: Array, careful: Form) -> None:
