@@ -435,7 +435,8 @@ def walk(
         pieces, elements = [slice(0, len(rows))], 0
     else:
         # The careful form has many arrays of the size of what it is given.
-        at_once = TILE_BYTES // 8 if fast is None else CHUNK_ELEMENTS
+        at_once = CHUNK_ELEMENTS if num_threads() > 1 else 4 * CHUNK_ELEMENTS
+        at_once = TILE_BYTES // 8 if fast is None else at_once
         pieces, elements = list(spans(len(rows), max(1, at_once // rows.shape[1]))), rows.size
 
     def work(piece: slice) -> None:

@@ -167,7 +167,7 @@ def test_sums_of_equal_addends_keep_their_digits(dtype):
             tile = np.full((3, width), value)
             (total, *_) = _tiles._row_sums(tile)
             error = oracle.error_in_eps(total.astype(dtype), width * oracle.exact(value))
-            assert error <= 3, (width, value)
+            assert error <= 3.5, (width, value)
 
 
 # Forms --------------------------------------------------------------------------------------------
