@@ -9,15 +9,18 @@ terms of a loss have one sign: bounds are relative errors in units of eps.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import _tiles
 from ._rows import rounded, working_dtype
 from ._validation import (
     Array,
     Reduction,
     as_floating,
+    as_real,
     check_factor,
     check_probabilities,
     check_reduction,
@@ -81,8 +84,7 @@ def sigmoid(x: ArrayLike) -> Any:
     >>> print(f"{ce.sigmoid(40.0) * ce.sigmoid(-40.0):.4g}")  # where 1 - s is exactly 0
     4.248e-18
     """
-    logits = as_floating("x", x)
-    return rounded(_parts(_widened(logits)).sigmoid, logits.dtype)
+    return _of_each_entry(x, _sigmoid)
 
 
 def squared_error(
@@ -187,8 +189,7 @@ def softplus(x: ArrayLike) -> Any:
     >>> print(ce.softplus([-40.0, 800.0]))
     [4.24835426e-18 8.00000000e+02]
     """
-    logits = as_floating("x", x)
-    return rounded(_parts(_widened(logits)).softplus, logits.dtype)
+    return _of_each_entry(x, _softplus)
 
 
 def log_sigmoid(x: ArrayLike) -> Any:
@@ -226,9 +227,8 @@ def log_sigmoid(x: ArrayLike) -> Any:
     >>> print(ce.log_sigmoid([40.0, -800.0]))
     [-4.24835426e-18 -8.00000000e+02]
     """
-    logits = as_floating("x", x)
     # What is too small for the dtype rounds to -0.0.
-    return rounded(-_parts(_widened(logits)).softplus_of_minus, logits.dtype) + 0.0
+    return _of_each_entry(x, lambda z: -_softplus(-z)) + 0.0
 
 
 def logit(p: ArrayLike) -> Any:
@@ -273,7 +273,8 @@ def logit(p: ArrayLike) -> Any:
     """
     probabilities = as_floating("p", p)
     check_probabilities("p", probabilities)
-    wide = _widened(probabilities) + 0.0  # -0.0 has the odds of 0.0
+    wide = probabilities.astype(working_dtype(probabilities.dtype))
+    wide += 0.0  # -0.0 has the odds of 0.0
     rarer = np.minimum(wide, 1 - wide)
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
         # One minus p is exact where it is the smaller, one minus twice that where it is near 1/2.
@@ -371,18 +372,13 @@ def sigmoid_cross_entropy(
     >>> print(loss, grad)
     [4.00000000e+01 4.24835426e-18] [ 1.00000000e+00 -4.24835426e-18]
     """
-    z, y, w, dtype = _arguments("logits", logits, targets, weight, reduction)
-    check_probabilities("targets", y)
-    v = _factor("pos_weight", pos_weight, z)
-    parts = _parts(z)
-    with np.errstate(under="ignore"):
-        yes, no = w * v * y, w * (1 - y)
-        losses = _times(yes, parts.softplus_of_minus) + _times(no, parts.softplus)
-        loss = _reduced(losses, reduction, dtype)
-        if not return_grad:
-            return loss
-        slope = no * parts.sigmoid - yes * parts.sigmoid_of_minus
-    return loss, _gradient(slope, reduction, dtype)
+    z, y = as_floating("logits", logits), as_real("targets", targets)
+    check_same_shape(targets=y, logits=z)
+    check_reduction(reduction)
+    factors = []
+    if weight is not None or pos_weight is not None:
+        factors = [_factor("weight", weight, z), _factor("pos_weight", pos_weight, z)]
+    return _loss_of_logits(z, y, factors, reduction, return_grad)
 
 
 # Chapter 9: the autoencoder -----------------------------------------------------------------------
@@ -472,31 +468,164 @@ def binary_cross_entropy(
 # What all of them are made of ---------------------------------------------------------------------
 
 
-class _Parts(NamedTuple):
-    """The sigmoid and the softplus of a logit and of its negative, from one exponential."""
-
-    sigmoid: Array
-    sigmoid_of_minus: Array
-    softplus: Array
-    softplus_of_minus: Array
+def _sigmoid(z: Array) -> Array:
+    return np.exp(np.minimum(z, 0)) / (1 + np.exp(-abs(z)))
 
 
-def _parts(z: Array) -> _Parts:
-    with np.errstate(under="ignore"):
-        exponential = np.exp(-abs(z))
-        larger, smaller = 1 / (1 + exponential), exponential / (1 + exponential)
-        logarithm = np.log1p(exponential)
-        negative = z < 0
-        return _Parts(
-            np.where(negative, smaller, larger),
-            np.where(negative, larger, smaller),
-            np.maximum(z, 0) + logarithm,
-            np.maximum(-z, 0) + logarithm,
-        )
+def _softplus(z: Array) -> Array:
+    return np.maximum(z, 0) + np.log1p(np.exp(-abs(z)))
 
 
-def _widened(array: Array) -> Array:
-    return array.astype(working_dtype(array.dtype), copy=False)
+class _OfTile(NamedTuple):
+    """What comes of a tile of logits; losses and slopes may not have been asked for."""
+
+    total: Any
+    losses: Array | None
+    slopes: Array | None
+
+
+def _of_logits(z: Array, y: Array, *factors: Array, with_slopes: bool) -> _OfTile:
+    """Return the losses ``v y w softplus(-z) + (1 - y) w softplus(z)`` and their slopes."""
+    yes, no = y, 1 - y
+    if factors:
+        w, v = factors
+        yes, no = w * v * y, w * no
+    exponential = np.exp(-abs(z))
+    logarithm = np.log1p(exponential)
+    if_yes, if_no = np.maximum(-z, 0) + logarithm, np.maximum(z, 0) + logarithm
+    losses = yes * if_yes + no * if_no
+    total = _tiles.quiet_sum(losses)
+    if not total < math.inf:
+        losses = _times(yes, if_yes) + _times(no, if_no)
+        total = _tiles.quiet_sum(losses)
+    if not with_slopes:
+        return _OfTile(total, losses, None)
+    larger, smaller = 1 / (1 + exponential), exponential / (1 + exponential)
+    negative = z < 0
+    sigma, of_minus = np.where(negative, smaller, larger), np.where(negative, larger, smaller)
+    return _OfTile(total, losses, no * sigma - yes * of_minus)
+
+
+_SIGN_BITS = {
+    np.dtype(np.float32): np.int32(np.iinfo(np.int32).min),
+    np.dtype(np.float64): np.int64(np.iinfo(np.int64).min),
+}
+
+
+def _of_finite_logits(z: Array, y: Array, with_losses: bool, with_slopes: bool) -> _OfTile:
+    """Return ``log1p(exp(-|z|)) + z ([z > 0] - y)`` and its slopes; no product is negative.
+
+    Where a logit is infinite, the total is not finite.
+    """
+    # What a step costs is the memory that it touches: each array serves for several. To give a
+    # number a sign it is enough to write a bit.
+    exponential, logarithms, answer, wrong = _tiles.blanks(4, z)
+    sign_bit = _SIGN_BITS[z.dtype]
+    bits = sign_bit.dtype
+    np.bitwise_or(z.view(bits), sign_bit, out=exponential.view(bits))
+    np.exp(exponential, out=exponential)
+    np.log1p(exponential, out=logarithms)
+    positive = wrong.view(np.bool_)[: len(z)]
+    np.logical_not(np.signbit(z, out=positive), out=positive)
+    np.copyto(answer, positive)
+    np.subtract(answer, y, out=wrong)
+    total = _tiles.sum_of_products(logarithms, z, wrong)
+    losses = slopes = None
+    if with_losses:
+        losses = np.add(np.multiply(z, wrong, out=answer), logarithms, out=logarithms)
+    if with_slopes:
+        # The smaller of the two probabilities is sigma(z) if z is negative, else 1 less sigma(z).
+        above = np.add(exponential, 1, out=answer)
+        smaller = np.divide(exponential, above, out=exponential)
+        signs = np.bitwise_and(z.view(bits), sign_bit, out=answer.view(bits))
+        np.bitwise_xor(smaller.view(bits), signs, out=smaller.view(bits))
+        slopes = np.subtract(wrong, smaller, out=wrong)
+    return _OfTile(total, losses, slopes)
+
+
+# Shorter arrays gain nothing from the fast form.
+_SHORT = 1 << 10
+
+
+def _of_each_entry(x: ArrayLike, function: Callable[[Array], Array]) -> Any:
+    """Return an array of the shape and dtype of ``x``, computed wide."""
+    logits = as_floating("x", x)
+    result = np.empty(logits.shape, logits.dtype)
+
+    def on_tile(z: Array, out: Array) -> None:
+        # A result too small for its dtype rounds to 0 without a word.
+        with np.errstate(under="ignore"):
+            np.copyto(out, function(z), casting="same_kind")
+
+    _tiles.over_entries(on_tile, [logits], [result], working_dtype(logits.dtype))
+    return result[()]
+
+
+def _loss_of_logits(
+    scores: Array, targets: Array, factors: list[Array], reduction: str, return_grad: bool
+) -> Any:
+    """Check the targets; return losses, their sum or mean, and the gradient of that if wanted."""
+    floats = [array for array in (scores, targets, *factors) if array.dtype.kind == "f"]
+    dtype = np.result_type(*floats)
+    short = scores.size < _SHORT
+    if short or factors or scores.dtype == np.float16:
+        dtype = _tiles.wide_dtype(dtype)  # and round but once
+    fast = dtype in _SIGN_BITS and not short and not factors
+    losses = np.empty(scores.shape, scores.dtype) if reduction == "none" else None
+    gradient = np.empty(scores.shape, scores.dtype) if return_grad else None
+    outputs = [array for array in (losses, gradient) if array is not None]
+    count = scores.size if reduction == "mean" else 1
+
+    def on_tile(z: Array, y: Array, *others: Array) -> Any:
+        if not _are_probabilities(y):
+            _check_all_targets(y, targets, scores)
+        of_tile = _of_finite_logits(z, y, losses is not None, return_grad) if fast else None
+        if of_tile is None or not of_tile.total < math.inf:
+            of_tile = _of_logits(z, y, *others[: len(factors)], with_slopes=return_grad)
+        if of_tile.losses is not None and losses is not None:
+            np.copyto(others[len(factors)], of_tile.losses, casting="same_kind")
+        if of_tile.slopes is not None:
+            slopes = of_tile.slopes
+            if count > 1:  # a division rounds less, a product is faster
+                by_count, factor = (np.divide, count) if short else (np.multiply, 1 / count)
+                slopes = by_count(slopes, factor, out=slopes)
+            np.copyto(others[-1], slopes, casting="same_kind")
+        return of_tile.total
+
+    # What is too small for its dtype rounds to 0 without a word. What is too large overflows aloud,
+    # but without factors that can only be a sum.
+    overflow = np.geterr()["over"] if factors else "ignore"
+    with np.errstate(under="ignore", invalid="ignore", over=overflow):
+        totals = _tiles.over_entries(on_tile, [scores, targets, *factors], outputs, dtype)
+    total = totals[0] if len(totals) == 1 else _tiles.quiet_sum(np.array(totals))
+    if losses is not None:
+        loss = losses[()]
+    elif count == 0:
+        warn_of_empty_mean("the batch is empty")
+        loss = scores.dtype.type(math.nan)
+    elif math.isinf(total):
+        # A loss is infinite, or their sum overflows, which a mean has no reason to.
+        every = _loss_of_logits(scores, targets, factors, "none", return_grad=False)
+        loss = _reduced(np.asarray(every, dtype), reduction, scores.dtype)
+    else:
+        loss = rounded(total / count, scores.dtype)
+    return loss if gradient is None else (loss, gradient[()])
+
+
+def _are_probabilities(y: Array) -> bool:
+    """Whether all of a tile lie in [0, 1]; it may be False also where some are nan or -0.0."""
+    if y.dtype in _SIGN_BITS:
+        # From 0 on, floats are ordered as their bits are, and those below come last.
+        bits = np.dtype(f"u{y.dtype.itemsize}")
+        return bool(y.view(bits).max(initial=0) <= y.dtype.type(1).view(bits))
+    return bool(y.min(initial=0) >= 0 and y.max(initial=1) <= 1)
+
+
+def _check_all_targets(of_tile: Array, targets: Array, scores: Array) -> None:
+    """Raise for the first wrong target; a tile that made one look may hold but nan."""
+    if ((of_tile < 0) | (of_tile > 1)).any():
+        dtype = working_dtype(np.result_type(scores, targets))
+        check_probabilities("targets", targets.astype(dtype))
 
 
 def _arguments(
