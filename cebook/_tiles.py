@@ -693,16 +693,20 @@ def over_entries(
     results: list[list[Any]] = [[] for _ in pieces]
 
     def over_piece(number: int) -> None:
+        options: dict[str, Any] = {
+            "flags": ["external_loop", "buffered", "ranged"],
+            "op_flags": [["readonly"]] * len(inputs) + [["writeonly"]] * len(outputs),
+            "op_dtypes": [dtype] * len(inputs) + [array.dtype for array in outputs],
+        }
         with np.nditer(
             [*inputs, *outputs],
-            flags=["external_loop", "buffered", "ranged"],
-            op_flags=[["readonly"]] * len(inputs) + [["writeonly"]] * len(outputs),
-            op_dtypes=[dtype] * len(inputs) + [array.dtype for array in outputs],
             order="C",
             casting="same_kind",
             buffersize=tiles[0].stop,
+            **options,
         ) as walk:
-            walk.iterrange = pieces[number].start, pieces[number].stop
+            # NumPy's own stubs take it for read-only.
+            walk.iterrange = pieces[number].start, pieces[number].stop  # type: ignore[misc]
             results[number] = [work(*arrays) for arrays in walk]
 
     run(over_piece, list(range(len(pieces))), size)

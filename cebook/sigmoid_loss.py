@@ -469,7 +469,7 @@ def binary_cross_entropy(
 
 
 def _sigmoid(z: Array) -> Array:
-    return np.exp(np.minimum(z, 0)) / (1 + np.exp(-abs(z)))
+    return np.asarray(np.exp(np.minimum(z, 0)) / (1 + np.exp(-abs(z))))
 
 
 def _softplus(z: Array) -> Array:
@@ -506,7 +506,7 @@ def _of_logits(z: Array, y: Array, *factors: Array, with_slopes: bool) -> _OfTil
     return _OfTile(total, losses, no * sigma - yes * of_minus)
 
 
-_SIGN_BITS = {
+_SIGN_BITS: dict[Any, Any] = {
     np.dtype(np.float32): np.int32(np.iinfo(np.int32).min),
     np.dtype(np.float64): np.int64(np.iinfo(np.int64).min),
 }
@@ -598,6 +598,7 @@ def _loss_of_logits(
     with np.errstate(under="ignore", invalid="ignore", over=overflow):
         totals = _tiles.over_entries(on_tile, [scores, targets, *factors], outputs, dtype)
     total = totals[0] if len(totals) == 1 else _tiles.quiet_sum(np.array(totals))
+    loss: Any
     if losses is not None:
         loss = losses[()]
     elif count == 0:
