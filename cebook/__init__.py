@@ -3,6 +3,9 @@
 Everything public is here, flat: ``import cebook as ce``. Three names are modules of their own:
 ``ce.textbook`` (the formulas that break), ``ce.figures`` (the book's plots, which need matplotlib)
 and ``ce.distributed`` (the loss over several processes, which needs PyTorch).
+
+Arrays of more than a million elements are shared out over all cores that the process may use, or
+over as many threads as ``CEBOOK_NUM_THREADS`` says when the first of them comes.
 """
 
 from . import (

@@ -436,7 +436,7 @@ def walk(
     else:
         # The careful form has many arrays of the size of what it is given.
         at_once = CHUNK_ELEMENTS if num_threads() > 1 else 4 * CHUNK_ELEMENTS
-        at_once = TILE_BYTES // 8 if fast is None else at_once
+        at_once = TILE_BYTES // 32 if fast is None else at_once
         pieces, elements = list(spans(len(rows), max(1, at_once // rows.shape[1]))), rows.size
 
     def work(piece: slice) -> None:
@@ -463,7 +463,8 @@ def _try(
     if done.all():
         return
     left = np.flatnonzero(~done)
-    for some in spans(len(left), max(1, TILE_BYTES // 8 // rows.shape[1])):
+    at_once = CHUNK_ELEMENTS // 8 if not shift else TILE_BYTES // 32
+    for some in spans(len(left), max(1, at_once // rows.shape[1])):
         at = left[some]
         results = [array[at] for array in outputs]
         again = (rows[at], [array[at] for array in inputs], results)

@@ -57,15 +57,17 @@ def vocab_parallel_cross_entropy(
         \ell_i &= \log(1 + S'_i / e^{t_i}),
 
     with :math:`V_r` the classes of process r. Every process of the group makes this call at once,
-    and gets the loss that :func:`softmax_cross_entropy` has for the logits of all of them.
+    and gets the loss that :func:`~cebook.softmax_cross_entropy` has for the logits of all of them.
 
     Parameters
     ----------
     local_logits : array_like or tensor, shape (..., V_local)
-        The logits of the classes of this process. The slices follow each other in the order of the
+        The logits of the classes of this process, and not of all: those would count as often as
+        there are processes. The slices follow each other in the order of the
         ranks; their lengths may differ, and be 0.
     targets : array_like or tensor of int, shape (...)
-        Class indices from 0 to V-1, V the sum of all V_local; the same on every process.
+        Class indices from 0 to V-1, V the sum of all V_local, counted over the whole vocabulary and
+        not over the slice; the same on every process.
     group : torch.distributed.ProcessGroup, optional
         The processes that share the vocabulary; by default all of them. Messages number them as
         their ranks in it.
@@ -92,7 +94,7 @@ def vocab_parallel_cross_entropy(
     Raises
     ------
     ValueError
-        If arguments have no answer, as in :func:`softmax_cross_entropy`; on every process, if they
+        If arguments have no answer, as in :func:`~cebook.softmax_cross_entropy`; on every process, if they
         have none on one, or if dtype, targets or options are not the same on all.
     TypeError
         If ``local_logits`` do not hold real numbers, are of longdouble, are a DTensor or carry a
@@ -130,9 +132,11 @@ def vocab_parallel_cross_entropy(
 
     The target is left out of the sum, so that nothing cancels when its probability is near 1; for
     the same reason the gradient at the target is ``-S' / (S' + exp(t))``. Errors are those of
-    :func:`softmax_cross_entropy`: 4 eps in the loss and at the true class, 6 eps elsewhere.
+    :func:`~cebook.softmax_cross_entropy`: 4 eps in the loss and at the true class, 6 eps elsewhere.
 
-    There is no graph: ``local_logits.backward(grad)`` continues where this function ends.
+    There is no graph: pass ``local_logits.detach()``, and then call ``local_logits.backward(grad)``
+    on the tensor that has one. What comes before the logits on every process, as the features of a
+    last layer that is split, wants the sum of all its gradients: one more all-reduce.
 
     References
     ----------
@@ -688,7 +692,7 @@ def _warn_if_probabilities(batch: _Batch, whole: _Whole) -> None:
 
 
 class _Terms(NamedTuple):
-    """What multiplies the costs, as in :func:`softmax_cross_entropy`."""
+    """What multiplies the costs, as in :func:`~cebook.softmax_cross_entropy`."""
 
     of_target: torch.Tensor  # (N,), the target's own part: (1 - eps) w / divisor
     of_every: torch.Tensor  # (V_local,), the part of every class: eps/V w / divisor

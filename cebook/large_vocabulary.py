@@ -72,7 +72,8 @@ def merge_logsumexp(a: ArrayLike, b: ArrayLike) -> Any:
     Notes
     -----
     The operation is associative and commutative up to rounding, and ``-inf`` is its neutral
-    element: parts may be merged in any order, and empty ones do no harm. At most 2 eps of the
+    element: parts may be merged in any order, and empty ones do no harm; of more than two,
+    ``logsumexp(np.stack(parts), axis=0)`` makes one. At most 2 eps of the
     larger of \|m\| and the result. The derivative with respect to ``a`` is ``exp(a - result)``.
 
     Examples
@@ -290,7 +291,8 @@ def linear_cross_entropy(
         Class indices, shape (...), or distributions, shape (..., K): see
         :func:`softmax_cross_entropy`.
     bias : array_like, shape (K,), optional
-        What the layer adds; ``-inf`` rules a class out.
+        What the layer adds; ``-inf`` rules a class out (with ``label_smoothing``, which gives it a
+        part of every target, the loss is then inf).
     class_weight : array_like, shape (K,), optional
         A finite, non-negative factor for each class: the ``weight`` of
         :func:`softmax_cross_entropy`.
@@ -303,8 +305,9 @@ def linear_cross_entropy(
     return_grad : bool
         Whether to return the gradients of the (summed) result too.
     max_logits_bytes : int
-        How much memory logits may take at a time: 8 MiB unless given. Where rows are taken whole
-        (see Notes), at least one of them is held, and its gradient.
+        How much memory logits may take at a time, in bytes: 8 MiB unless given; below some 100,000
+        the blocks become slow. Where rows are taken whole (see Notes), at least one of them is
+        held, and its gradient.
 
     Returns
     -------
@@ -334,16 +337,20 @@ def linear_cross_entropy(
     walk computes each block again, makes the gradient in its place, and multiplies it into the
     three results. The price of not keeping the logits is a fourth matrix product. Where
     ``max_logits_bytes`` has room for 128 whole rows, their logits are kept from the first walk to
-    the second, and three do. Besides the logits of a block, as much memory is held as one or two
-    copies of its features take.
+    the second, and three do. Not counted are the gradients that are returned, one or two copies of
+    the features of a block, a few numbers for each row and class and, where rows are taken whole,
+    some ten copies in float64 of one or a few of them.
 
     Each logit carries the rounding of a product of D terms: at most about
     ``D eps sum_j |x_ij W_kj|``, and typically with the square root of D instead of D. Loss and
     gradient inherit that, as they do from logits held in full. All else is as accurate as in
     :func:`softmax_cross_entropy`. float16 is computed in float32, logits included.
 
-    Distributions as targets, and rows with infinite or huge logits, go through
-    :func:`softmax_cross_entropy` a few whole rows at a time.
+    Distributions as targets, and rows with nan or with logits so large that their differences
+    leave the range of floats, go through :func:`softmax_cross_entropy` a few whole rows at a time;
+    ``-inf`` does not matter. The matrix products take the threads of the BLAS (for one, set
+    ``OPENBLAS_NUM_THREADS=1`` before NumPy is imported), all else those of
+    ``CEBOOK_NUM_THREADS``.
 
     References
     ----------
