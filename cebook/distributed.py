@@ -94,8 +94,8 @@ def vocab_parallel_cross_entropy(
     Raises
     ------
     ValueError
-        If arguments have no answer, as in :func:`~cebook.softmax_cross_entropy`; on every process, if they
-        have none on one, or if dtype, targets or options are not the same on all.
+        If arguments have no answer, as in :func:`~cebook.softmax_cross_entropy`; on every process,
+        if they have none on one, or if dtype, targets or options are not the same on all.
     TypeError
         If ``local_logits`` do not hold real numbers, are of longdouble, are a DTensor or carry a
         graph; if ``targets`` are not integers; if ``group`` is no process group.
