@@ -437,7 +437,10 @@ def walk(
         # The careful form has many arrays of the size of what it is given.
         at_once = CHUNK_ELEMENTS if num_threads() > 1 else 4 * CHUNK_ELEMENTS
         at_once = TILE_BYTES // 32 if fast is None else at_once
-        pieces, elements = list(spans(len(rows), max(1, at_once // rows.shape[1]))), rows.size
+        # Whole tiles, so that a row is in the same one whatever the number of threads.
+        tile = 1 if fast is None else cut.rows[0].stop
+        step = max(1, at_once // rows.shape[1] // tile) * tile
+        pieces, elements = list(spans(len(rows), step)), rows.size
 
     def work(piece: slice) -> None:
         shift = fast is not None and _looks_hostile(rows[piece], dtype)
@@ -659,14 +662,15 @@ def _losses(others: Array, own: Array, logits: Array) -> Array:
 
 # Entries ------------------------------------------------------------------------------------------
 
-# What of a tile has to stay in the cache: its inputs, and what they are made into.
-_ARRAYS = 4
+# An elementwise form has several arrays at work at a time: a tile has so many fewer entries. With
+# rows to add up there are fewer of them.
+_ARRAYS, _ARRAYS_OF_ROWS = 4, 2
 _LINE = 64  # bytes of the cache
 
 
 @functools.cache
-def _of_entry(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype((dtype, _ARRAYS))
+def _several(count: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype((dtype, count))
 
 
 def over_entries(
@@ -674,37 +678,28 @@ def over_entries(
 ) -> list[Any]:
     """Call ``work`` with flat tiles of all arrays, and return what it has returned.
 
-    The inputs, which are broadcast to the shape of the first, come in ``dtype``; the outputs, of
-    that shape and contiguous, are there to be written to.
+    The inputs, which are broadcast to the shape of the first, come in ``dtype``. The outputs, which
+    have that shape and are contiguous, are there to be written to.
     """
     shape, size = inputs[0].shape, inputs[0].size
-    tiles = grid((size, 1), _of_entry(dtype)).rows
+    tiles = grid((size, 1), _several(_ARRAYS, dtype)).rows
     if len(tiles) <= 1:
-        whole = [
-            (array if array.shape == shape else np.broadcast_to(array, shape)).reshape(-1)
-            for array in inputs
-        ]
-        return [
-            work(
-                *(array.astype(dtype, copy=False) for array in whole),
-                *(array.reshape(-1) for array in outputs),
-            )
-        ]
+        whole = (np.broadcast_to(a, shape) if a.shape != shape else a for a in inputs)
+        flat = (array.reshape(-1).astype(dtype, copy=False) for array in whole)
+        return [work(*flat, *(array.reshape(-1) for array in outputs))]
     pieces = list(spans(size, CHUNK_ELEMENTS))
     results: list[list[Any]] = [[] for _ in pieces]
+    access: list[Any] = [["readonly"]] * len(inputs) + [["writeonly"]] * len(outputs)
 
     def over_piece(number: int) -> None:
-        options: dict[str, Any] = {
-            "flags": ["external_loop", "buffered", "ranged"],
-            "op_flags": [["readonly"]] * len(inputs) + [["writeonly"]] * len(outputs),
-            "op_dtypes": [dtype] * len(inputs) + [array.dtype for array in outputs],
-        }
         with np.nditer(
             [*inputs, *outputs],
+            flags=["external_loop", "buffered", "ranged"],
+            op_flags=access,
+            op_dtypes=[dtype] * len(inputs) + [array.dtype for array in outputs],
             order="C",
             casting="same_kind",
             buffersize=tiles[0].stop,
-            **options,
         ) as walk:
             # NumPy's own stubs take it for read-only.
             walk.iterrange = pieces[number].start, pieces[number].stop  # type: ignore[misc]
@@ -739,24 +734,24 @@ def quiet_sum(tile: Array) -> Any:
 
 def sum_of_products(alone: Array, a: Array, b: Array) -> Any:
     """Return the sum of a flat tile and of the products of two others, in the wide dtype."""
-    length = _LONG.get(a.dtype, 128)
+    length = _LONG.get(a.dtype, 256)
     whole = a.size - a.size % length
     total = wide_dtype(a.dtype).type(0)
     for part, width in ((slice(whole), length), (slice(whole, None), a.size - whole)):
         if width:
-            shape = -1, width
-            sums = np.vecdot(a[part].reshape(shape), b[part].reshape(shape))
-            sums += np.vecdot(alone[part].reshape(shape), _ones(width, a.dtype))
+            parts = [array[part].reshape(-1, width) for array in (alone, a, b)]
+            sums = np.vecdot(parts[1], parts[2])
+            sums += np.vecdot(parts[0], _ones(width, a.dtype))
             total += np.add.reduce(sums, dtype=total.dtype)
     return total
 
 
-# Takes flat tiles, and returns terms to add up, or three tiles, the last two to be multiplied.
+# Takes flat tiles, and returns one of terms to add up, or three: one, and two to be multiplied.
 Terms = Callable[..., tuple[Array, ...]]
 
 
 class Step(NamedTuple):
-    """A way to add up rows, and from where on its sums, if they are finite, can be trusted."""
+    """A way to add up rows. Its sums can be trusted if they are finite and at least enough."""
 
     terms: Terms
     dtype: np.dtype[Any]
@@ -764,12 +759,12 @@ class Step(NamedTuple):
 
 
 def sums_of_rows(steps: list[Step], tables: list[Array]) -> Array:
-    """Return the sum over every row of the terms of its entries, from the first step that can."""
+    """Return the sum over every row of tables, from the first step whose sum can be trusted."""
     height, width = tables[0].shape
     sums = np.empty(height, steps[-1].dtype)
 
     def on_rows(rows: slice) -> None:
-        sums[rows] = _from_first_step(steps, [table[rows] for table in tables])
+        sums[rows] = _sums_from(steps, [table[rows] for table in tables])
 
     with np.errstate(all="ignore"):
         if any(_cut_rows((height, width), step.dtype).splits_rows for step in steps):
@@ -780,29 +775,16 @@ def sums_of_rows(steps: list[Step], tables: list[Array]) -> Array:
     return sums
 
 
-def _from_first_step(steps: list[Step], tables: list[Array]) -> Array:
-    (terms, dtype, enough), *others = steps
-    sums = _sums_of_terms(terms, tables, dtype)
+def _sums_from(steps: list[Step], tables: list[Array]) -> Array:
+    step, *others = steps
+    sums = _sums_of_terms(step.terms, tables, step.dtype)
     if others:
-        again = np.flatnonzero(~((sums >= enough) & (sums < math.inf)))
+        again = np.flatnonzero(~((sums >= step.enough) & (sums < math.inf)))
         if len(again) == len(sums):
-            return _from_first_step(others, tables)
+            return _sums_from(others, tables)
         if len(again):
-            sums = sums.astype(others[-1].dtype)
-            sums[again] = _from_first_step(others, [table[again] for table in tables])
+            sums[again] = _sums_from(others, [table[again] for table in tables])
     return sums
-
-
-def _cut_rows(shape: tuple[int, int], dtype: np.dtype[Any]) -> Grid:
-    return grid(shape, np.dtype((dtype, 2)))
-
-
-def _load_as(name: str, table: Array, dtype: np.dtype[Any]) -> Array:
-    if table.dtype == dtype and table.flags.c_contiguous:
-        return table
-    tile = scratch(name, table.shape, dtype)
-    np.copyto(tile, table)
-    return tile
 
 
 def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> Array:
@@ -812,15 +794,15 @@ def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> A
 
     def on_tile(r: slice, c: slice) -> None:
         tiles = [_load_as(f"table {i}", table[r, c], dtype) for i, table in enumerate(tables)]
-        of_entries = terms(*(tile.reshape(-1) for tile in tiles))
+        of_tile = terms(*(tile.reshape(-1) for tile in tiles))
         of_rows = sums[r, c.start // cut.columns[0].stop]
-        if len(of_entries) == 3 and len(of_rows) == 1:
-            of_rows[:] = sum_of_products(*of_entries)
-        else:
-            if len(of_entries) == 3:
-                alone, a, b = of_entries
-                of_entries = (np.add(alone, np.multiply(a, b, out=b), out=b),)
-            of_rows[:] = _row_sums(of_entries[0].reshape(tiles[0].shape))
+        if len(of_tile) == 3 and len(of_rows) == 1:
+            of_rows[0] = sum_of_products(*of_tile)
+            return
+        if len(of_tile) == 3:
+            alone, a, b = of_tile
+            of_tile = (np.add(alone, np.multiply(a, b, out=b), out=b),)
+        of_rows[:] = _row_sums(of_tile[0].reshape(tiles[0].shape))
 
     if cut.splits_rows:
         _run_over(cut, on_tile)
@@ -828,3 +810,16 @@ def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> A
         for r in cut.rows:
             on_tile(r, cut.columns[0])
     return np.asarray(sums.sum(axis=1))
+
+
+def _cut_rows(shape: tuple[int, int], dtype: np.dtype[Any]) -> Grid:
+    return grid(shape, _several(_ARRAYS_OF_ROWS, dtype))
+
+
+def _load_as(name: str, rows: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a tile as :func:`_load` does, where there are several at a time."""
+    if rows.dtype == dtype and rows.flags.c_contiguous:
+        return rows
+    tile = scratch(name, rows.shape, dtype)
+    np.copyto(tile, rows)
+    return tile

@@ -408,10 +408,10 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, *, axis: Axis = -1, base: float | 
     Notes
     -----
     The terms of the familiar sum have both signs and nearly cancel when q is close to p. Those of
-    the generalised sum are non-negative, and for ``p/2 <= q <= 2p`` each comes from a series
-    without cancellation. At most 8 eps off the generalised sum of the numbers given. With respect
-    to q its gradient is ``1 - p/q``, that of the familiar sum ``-p/q``; along the simplex the two
-    agree.
+    the generalised sum are non-negative, and where it is small, those with ``p/2 <= q <= 2p`` come
+    from a series without cancellation. At most 8 eps off the generalised sum of the numbers given.
+    With respect to q its gradient is ``1 - p/q``, that of the familiar sum ``-p/q``; along the
+    simplex the two agree.
 
     The numbers are taken as they are. Sums that differ by d because of rounding add about d^2/2:
     some 1e-14 for distributions rounded to float32. To see smaller divergences, widen to float64
@@ -592,15 +592,18 @@ def _divergence_terms(p: Array, q: Array, difference: Array | None = None) -> Ar
     return np.where(p == 0, q, terms)
 
 
+_MANY = 1 << 10  # outcomes whose roundings do not all go the same way
+
+
 def _steps(dtype: np.dtype[Any], outcomes: int) -> list[_tiles.Step]:
-    """Return what to try on rows: the plain sum, which is off by an eps or two, has to be large."""
+    """Return the ways to add up a divergence; the plain one is off by some eps of 1."""
     wide = working_dtype(dtype)
     enough = 0.5 if dtype == wide else 2.0**-20  # where it is to be rounded
     steps = [
         _tiles.Step(_plain_divergence_terms, wide, enough),
         _tiles.Step(_small_divergence_terms, wide, 0),
     ]
-    if dtype == np.float32 and outcomes >= 1 << 10:
+    if dtype == np.float32 and outcomes >= _MANY:
         return [_tiles.Step(_plain_divergence_terms, dtype, 0.75), *steps]
     return steps
 

@@ -348,7 +348,9 @@ def sigmoid_cross_entropy(
     Without weights this is ``max(z, 0) - z y + log1p(exp(-|z|))``, where the first two terms cancel
     for a soft target. It is computed as a sum of two non-negative ones, ``y softplus(-z)`` and
     ``(1 - y) softplus(z)``, of which a target of 0 or 1 leaves one: at most 4 eps. A factor of 0
-    times an infinite loss is 0.
+    times an infinite loss is 0. From 1024 entries on, without factors, it is
+    ``log1p(exp(-|z|)) + z ([z > 0] - y)`` in the dtype of the input, which is the same sum, with
+    what both terms have in common taken out. The rest is computed in float64 and rounded once.
 
     So is the gradient: where ``sigma(z) - 1`` would round to 0, ``-sigma(-z)`` does not. At most 4
     eps for targets of 0 and 1; for others, where the two terms may truly cancel, 4 eps of their
@@ -476,6 +478,20 @@ def _softplus(z: Array) -> Array:
     return np.maximum(z, 0) + np.log1p(np.exp(-abs(z)))
 
 
+def _of_each_entry(x: ArrayLike, function: Callable[[Array], Array]) -> Any:
+    """Return an array of the shape and dtype of ``x``, computed wide."""
+    logits = as_floating("x", x)
+    result = np.empty(logits.shape, logits.dtype)
+
+    def on_tile(z: Array, out: Array) -> None:
+        # A result too small for its dtype rounds to 0 without a word.
+        with np.errstate(under="ignore"):
+            np.copyto(out, function(z), casting="same_kind")
+
+    _tiles.over_entries(on_tile, [logits], [result], working_dtype(logits.dtype))
+    return result[()]
+
+
 class _OfTile(NamedTuple):
     """What comes of a tile of logits; losses and slopes may not have been asked for."""
 
@@ -506,10 +522,12 @@ def _of_logits(z: Array, y: Array, *factors: Array, with_slopes: bool) -> _OfTil
     return _OfTile(total, losses, no * sigma - yes * of_minus)
 
 
-_SIGN_BITS: dict[Any, Any] = {
-    np.dtype(np.float32): np.int32(np.iinfo(np.int32).min),
-    np.dtype(np.float64): np.int64(np.iinfo(np.int64).min),
+# A float with the sign bit set is negative. From 0 on, floats are ordered as their bits are.
+_SIGN_BITS: dict[np.dtype[Any], np.signedinteger[Any]] = {
+    np.dtype(np.float32): np.int32(-(2**31)),
+    np.dtype(np.float64): np.int64(-(2**63)),
 }
+_BITS_OF_ONE = {one.dtype: one.view(f"u{one.itemsize}") for one in (np.float32(1), np.float64(1))}
 
 
 def _of_finite_logits(z: Array, y: Array, with_losses: bool, with_slopes: bool) -> _OfTile:
@@ -545,20 +563,6 @@ def _of_finite_logits(z: Array, y: Array, with_losses: bool, with_slopes: bool) 
 
 # Shorter arrays gain nothing from the fast form.
 _SHORT = 1 << 10
-
-
-def _of_each_entry(x: ArrayLike, function: Callable[[Array], Array]) -> Any:
-    """Return an array of the shape and dtype of ``x``, computed wide."""
-    logits = as_floating("x", x)
-    result = np.empty(logits.shape, logits.dtype)
-
-    def on_tile(z: Array, out: Array) -> None:
-        # A result too small for its dtype rounds to 0 without a word.
-        with np.errstate(under="ignore"):
-            np.copyto(out, function(z), casting="same_kind")
-
-    _tiles.over_entries(on_tile, [logits], [result], working_dtype(logits.dtype))
-    return result[()]
 
 
 def _loss_of_logits(
@@ -615,10 +619,9 @@ def _loss_of_logits(
 
 def _are_probabilities(y: Array) -> bool:
     """Whether all of a tile lie in [0, 1]; it may be False also where some are nan or -0.0."""
-    if y.dtype in _SIGN_BITS:
-        # From 0 on, floats are ordered as their bits are, and those below come last.
-        bits = np.dtype(f"u{y.dtype.itemsize}")
-        return bool(y.view(bits).max(initial=0) <= y.dtype.type(1).view(bits))
+    one = _BITS_OF_ONE.get(y.dtype)
+    if one is not None:  # as unsigned numbers, the bits of negative ones come last
+        return bool(y.view(one.dtype).max(initial=0) <= one)
     return bool(y.min(initial=0) >= 0 and y.max(initial=1) <= 1)
 
 
