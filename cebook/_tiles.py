@@ -83,11 +83,16 @@ def run(work: Callable[[Any], object], pieces: list[Any], elements: int) -> None
     # A thread starts with NumPy's own settings: np.errstate is handed on with the context.
     context = contextvars.copy_context()
 
-    def share(piece: Any) -> None:
+    def share(some: list[Any]) -> None:
         _of_thread.shares = True
-        context.copy().run(work, piece)
+        for piece in some:
+            work(piece)
 
-    for _ in _pool(threads, os.getpid()).map(share, pieces):
+    # To hand out a piece takes as long as a small one takes to be done.
+    step = -(-len(pieces) // (8 * threads))
+    shares = [pieces[i : i + step] for i in range(0, len(pieces), step)]
+    pool = _pool(threads, os.getpid())
+    for _ in pool.map(lambda some: context.copy().run(share, some), shares):
         pass  # what a thread raises is raised here
 
 
