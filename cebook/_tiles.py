@@ -18,6 +18,7 @@ import functools
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 Labels = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-# What a tile of exponentials may take, so that it and the logits it comes from stay in a cache of
-# the second level. A thread takes so many elements at a time; fewer in all are not shared out.
-TILE_BYTES = 1 << 19
+# What a tile of exponentials may take, so that it stays in a cache of the second level. The smaller
+# it is, the oftener two threads wait for each other to let go of the interpreter. A thread takes so
+# many elements at a time; fewer in all are not shared out.
+TILE_BYTES = 7 << 17
 CHUNK_ELEMENTS = 1 << 20
 PARALLEL_FROM = 1 << 20
 # Shorter inputs are one tile, and are not looked at before they are exponentiated.
@@ -80,20 +82,34 @@ def run(work: Callable[[Any], object], pieces: list[Any], elements: int) -> None
         for piece in pieces:
             work(piece)
         return
-    # A thread starts with NumPy's own settings: np.errstate is handed on with the context.
-    context = contextvars.copy_context()
+    waiting = deque(pieces)
 
-    def share(some: list[Any]) -> None:
+    def take() -> Any:
+        try:
+            return waiting.popleft()
+        except IndexError:
+            return None
+
+    def share() -> None:
         _of_thread.shares = True
-        for piece in some:
-            work(piece)
+        try:
+            while (piece := take()) is not None:
+                work(piece)
+        finally:
+            _of_thread.shares = False
+            waiting.clear()  # where one piece fails, the others are not begun
 
-    # To hand out a piece takes as long as a small one takes to be done.
-    step = -(-len(pieces) // (8 * threads))
-    shares = [pieces[i : i + step] for i in range(0, len(pieces), step)]
-    pool = _pool(threads, os.getpid())
-    for _ in pool.map(lambda some: context.copy().run(share, some), shares):
-        pass  # what a thread raises is raised here
+    # This thread takes its share too: it does not wait for those that wake up late. Each of them
+    # would start with NumPy's own settings: np.errstate is handed on with the context.
+    pool = _pool(threads - 1, os.getpid())
+    context = contextvars.copy_context()
+    others = [pool.submit(context.copy().run, share) for _ in range(threads - 1)]
+    try:
+        share()
+    finally:
+        failures = [other.exception() for other in others if not other.cancel()]
+    for failure in filter(None, failures):
+        raise failure
 
 
 # Tiles --------------------------------------------------------------------------------------------
@@ -173,13 +189,12 @@ def _ones(length: int, dtype: np.dtype[Any]) -> Array:
     return np.ones(length, dtype)
 
 
-@functools.cache
-def _part(width: int, dtype: np.dtype[Any]) -> int:
-    """Return the length of the parts in which rows of some width are added up."""
+@functools.lru_cache(maxsize=256)
+def _parts(width: int, dtype: np.dtype[Any]) -> tuple[int, int, int]:
+    """Return the length of the parts in which rows are added up, their number, and the rest."""
     longest = _LONG.get(dtype)
-    if longest:
-        return width // -(-width // longest)
-    return min(128, width // _STEP * _STEP)
+    length = width // -(-width // longest) if longest else min(128, width // _STEP * _STEP)
+    return length, *divmod(width, length)
 
 
 def _row_sums(tile: Array) -> Array:
@@ -190,17 +205,14 @@ def _row_sums(tile: Array) -> Array:
         return (tile @ _ones(width, tile.dtype)).astype(wide, copy=False)
     if width < _STEP:
         return _row_sums(tile[:, :_SHORT]) + _row_sums(tile[:, _SHORT:])
-    length = _part(width, tile.dtype)
-    ones = _ones(length, tile.dtype)
-    parts, rest = divmod(width, length)
+    length, parts, rest = _parts(width, tile.dtype)
+    whole = tile[:, : width - rest] if rest else tile
     if parts == 1:
-        sums = np.vecdot(tile[:, :length], ones).astype(wide, copy=False)
+        sums = np.vecdot(whole, _ones(length, tile.dtype)).astype(wide, copy=False)
     else:
-        of_parts = np.vecdot(tile[:, : width - rest].reshape(height, parts, length), ones)
-        if wide == tile.dtype or parts > _SHORT:
-            sums = of_parts.astype(wide, copy=False).sum(axis=1)
-        else:
-            sums = of_parts.astype(wide) @ _ones(parts, wide)
+        of_parts = np.vecdot(whole.reshape(height, parts, length), _ones(length, tile.dtype))
+        of_parts = of_parts.astype(wide, copy=False)
+        sums = of_parts @ _ones(parts, wide) if parts <= _SHORT else of_parts.sum(axis=1)
     return np.asarray(sums + _row_sums(tile[:, width - rest :]) if rest else sums)
 
 
@@ -359,14 +371,39 @@ def _exponentiate(
     """
     dtype = compute_dtype(rows.dtype)
     cut = grid(rows.shape, dtype)
-    sums = np.empty((len(rows), len(cut.columns)), wide_dtype(dtype))
-    if out is None or out.dtype == dtype:
-        kept = out
-    else:
-        kept = np.empty(rows.shape, dtype) if cut.splits_rows else None
-    at = np.arange(cut.rows[0].stop)
+    if cut.splits_rows:
+        return _exponentiate_parts(rows, out, shifts, labels, finish)
+    sums = np.empty(len(rows), wide_dtype(dtype))
+    height, width = cut.rows[0].stop, rows.shape[1]
+    kept = out if out is not None and out.dtype == dtype else None
+    room = scratch("exponentials", (height, width), dtype) if kept is None else None
+    starts = np.arange(0, height * width, width)
+    for r in cut.rows:
+        tile = _load(rows[r], dtype)
+        exponentials = room[: len(tile)] if kept is None else kept[r]
+        if shifts is None:
+            np.exp(tile, out=exponentials)
+        else:
+            _write_exponentials(tile, shifts.low[r], shifts.shift[r], exponentials)
+        if labels is not None:
+            exponentials.reshape(-1)[starts[: len(tile)] + labels[r]] = 0
+        sums[r] = of_tile = _row_sums(exponentials)
+        if finish is not None:
+            finish(r, exponentials, of_tile)
+    return sums
 
-    def add_up(r: slice, c: slice) -> Array:
+
+def _exponentiate_parts(
+    rows: Array, out: Array | None, shifts: _Shifts | None, labels: Labels | None,
+    finish: Finish | None,
+) -> Array:  # fmt: skip
+    """Do the same with rows that are too long for a tile."""
+    dtype = compute_dtype(rows.dtype)
+    cut = grid(rows.shape, dtype)
+    sums = np.empty((len(rows), len(cut.columns)), wide_dtype(dtype))
+    kept = np.empty(rows.shape, dtype) if out is not None and out.dtype != dtype else out
+
+    def add_up(r: slice, c: slice) -> None:
         tile = _load(rows[r, c], dtype)
         exponentials = scratch("exponentials", tile.shape, dtype) if kept is None else kept[r, c]
         if shifts is None:
@@ -374,25 +411,16 @@ def _exponentiate(
         else:
             _write_exponentials(tile, shifts.low[r], shifts.shift[r], exponentials)
         if labels is not None:
-            columns, here = labels[r] - c.start, at[: len(tile)]
-            if cut.splits_rows:
-                here = here[(columns >= 0) & (columns < tile.shape[1])]
-                columns = columns[here]
-            exponentials[here, columns] = 0
+            columns = labels[r] - c.start
+            here = np.flatnonzero((columns >= 0) & (columns < tile.shape[1]))
+            exponentials[here, columns[here]] = 0
         sums[r, c.start // cut.columns[0].stop] = _row_sums(exponentials)
-        return exponentials
 
-    if cut.splits_rows:
-        _run_over(cut, add_up)
-        sums = sums.sum(axis=1, keepdims=True)
-        if finish is not None:
-            finish(slice(None), kept, sums[:, 0])
-    else:
-        for r in cut.rows:
-            exponentials = add_up(r, cut.columns[0])
-            if finish is not None:
-                finish(r, exponentials, sums[r, 0])
-    return sums[:, 0]
+    _run_over(cut, add_up)
+    of_rows = sums.sum(axis=1)
+    if finish is not None:
+        finish(slice(None), kept, of_rows)
+    return of_rows
 
 
 def _exponentials_at(logits: Array, shifts: _Shifts | None) -> tuple[Array, Array]:
@@ -447,8 +475,10 @@ def walk(
         step = max(1, at_once // rows.shape[1] // tile) * tile
         pieces, elements = list(spans(len(rows), step)), rows.size
 
+    # Of all rows: a row's last digits must not depend on those it happens to be handed out with.
+    shift = fast is not None and _looks_hostile(rows, dtype)
+
     def work(piece: slice) -> None:
-        shift = fast is not None and _looks_hostile(rows[piece], dtype)
         arrays = [[array[piece] for array in arrays] for arrays in (inputs, outputs)]
         _try(fast, careful, shift, rows[piece], *arrays)
 
@@ -667,15 +697,14 @@ def _losses(others: Array, own: Array, logits: Array) -> Array:
 
 # Entries ------------------------------------------------------------------------------------------
 
-# An elementwise form has several arrays at work at a time: a tile has so many fewer entries. With
-# rows to add up there are fewer of them.
-_ARRAYS, _ARRAYS_OF_ROWS = 4, 2
+# An elementwise form has several arrays at work at a time, and a quarter as many entries in a tile.
+_ARRAYS = 4
 _LINE = 64  # bytes of the cache
 
 
 @functools.cache
-def _several(count: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype((dtype, count))
+def _of_entry(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype((dtype, _ARRAYS))
 
 
 def over_entries(
@@ -687,7 +716,7 @@ def over_entries(
     have that shape and are contiguous, are there to be written to.
     """
     shape, size = inputs[0].shape, inputs[0].size
-    tiles = grid((size, 1), _several(_ARRAYS, dtype)).rows
+    tiles = grid((size, 1), _of_entry(dtype)).rows
     if len(tiles) <= 1:
         whole = (np.broadcast_to(a, shape) if a.shape != shape else a for a in inputs)
         flat = (array.reshape(-1).astype(dtype, copy=False) for array in whole)
@@ -772,7 +801,7 @@ def sums_of_rows(steps: list[Step], tables: list[Array]) -> Array:
         sums[rows] = _sums_from(steps, [table[rows] for table in tables])
 
     with np.errstate(all="ignore"):
-        if any(_cut_rows((height, width), step.dtype).splits_rows for step in steps):
+        if any(grid((height, width), _of_entry(step.dtype)).splits_rows for step in steps):
             on_rows(slice(0, height))
         else:
             pieces = list(spans(height, max(1, CHUNK_ELEMENTS // max(1, width))))
@@ -794,7 +823,7 @@ def _sums_from(steps: list[Step], tables: list[Array]) -> Array:
 
 def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> Array:
     height, width = tables[0].shape
-    cut = _cut_rows((height, width), dtype)
+    cut = grid((height, width), _of_entry(dtype))
     sums = np.empty((height, len(cut.columns)), wide_dtype(dtype))
 
     def on_tile(r: slice, c: slice) -> None:
@@ -815,10 +844,6 @@ def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> A
         for r in cut.rows:
             on_tile(r, cut.columns[0])
     return np.asarray(sums.sum(axis=1))
-
-
-def _cut_rows(shape: tuple[int, int], dtype: np.dtype[Any]) -> Grid:
-    return grid(shape, _several(_ARRAYS_OF_ROWS, dtype))
 
 
 def _load_as(name: str, rows: Array, dtype: np.dtype[Any]) -> Array:

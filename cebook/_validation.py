@@ -199,17 +199,32 @@ def check_distribution(name: str, array: Array, axes: tuple[int, ...]) -> None:
         )
 
 
+_BLOCK = 1 << 16  # numbers that stay in the cache from one look at them to the next
+
+
 def _is_plainly_distribution(array: Array, axes: tuple[int, ...]) -> bool:
     """Whether sums in the dtype itself, along contiguous memory, leave no doubt that it is one."""
     if array.size == 0 or axes != (array.ndim - 1,) or not array.flags.c_contiguous:
         return False
-    if array.dtype not in (np.float32, np.float64) or not array.min() >= 0:
+    if array.dtype not in (np.float32, np.float64):
         return False
-    with np.errstate(over="ignore"):
-        # NumPy is slow along a short axis.
-        length = array.shape[-1]
-        totals = array @ np.ones(length, array.dtype) if length < 64 else array.sum(axis=-1)
-    return bool((abs(totals - 1) <= sum_tolerance(array, axes) / 2).all())
+    outcomes = array.shape[-1]
+    table = array.reshape(-1, outcomes)
+    tolerance = sum_tolerance(array, axes) / 2
+    step = max(1, _BLOCK // outcomes)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(table), step):
+            totals = np.zeros((), array.dtype)
+            for first in range(0, outcomes, _BLOCK):
+                block = table[start : start + step, first : first + _BLOCK]
+                if not block.min() >= 0:
+                    return False
+                # NumPy is slow along a short axis.
+                few = outcomes < 64
+                totals = totals + (block @ np.ones_like(block[0]) if few else block.sum(axis=1))
+            if not (abs(totals - 1) <= tolerance).all():
+                return False
+    return True
 
 
 def sum_tolerance(array: Array, axes: tuple[int, ...]) -> float:

@@ -598,7 +598,7 @@ _MANY = 1 << 10  # outcomes whose roundings do not all go the same way
 def _steps(dtype: np.dtype[Any], outcomes: int) -> list[_tiles.Step]:
     """Return the ways to add up a divergence; the plain one is off by some eps of 1."""
     wide = working_dtype(dtype)
-    enough = 0.5 if dtype == wide else 2.0**-20  # where it is to be rounded
+    enough = 0.5 if dtype == wide else 2.0**-24  # where it is to be rounded
     steps = [
         _tiles.Step(_plain_divergence_terms, wide, enough),
         _tiles.Step(_small_divergence_terms, wide, 0),

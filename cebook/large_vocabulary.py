@@ -7,7 +7,6 @@ takes the last layer of a model with it, and never holds more than a block of it
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Callable
@@ -188,7 +187,7 @@ class OnlineSoftmax:
                 f"and those to merge have shape {other._maximum.shape}. The logits of a row lie "
                 f"along the last axis."
             )
-        merged = copy.copy(self)
+        merged = OnlineSoftmax.__new__(OnlineSoftmax)
         merged._dtype = np.result_type(self._dtype, other._dtype)
         merged._maximum = np.maximum(self._maximum, other._maximum)
         with np.errstate(invalid="ignore", under="ignore"):
@@ -658,21 +657,15 @@ class _Rows:
 
     def losses(self) -> Array:
         """Return the losses, of those rows that are ``done`` after it."""
-        margin = _tiles._range(self.dtype).margin
-        # Where the label is far above all others the shift must be near it.
-        far = self.own - self.shift > 1.5 * margin
-        shift = np.where(far, np.rint(self.own) - margin, self.shift)
-        half = np.exp(np.where(far, self.shift - shift, 0) / 2)  # all of it might underflow
-        self.sums = (self.sums + self.lost) * half * half
-        self.shift = shift
-        self.of_own = _exp_of_difference(self.own, shift)
+        self.sums = self.sums + self.lost
+        self.of_own = _exp_of_difference(self.own, self.shift)
         self.total = self.sums + self.of_own
-        exact = abs(shift) < 2.0 ** (np.finfo(self.dtype).nmant - 2)
-        self.done = exact & (self.total > 0) & (self.total < math.inf)
-        costs = _tiles._losses(self.sums, self.of_own, self.own - shift)
+        # A label so far above all others that its exponential overflows is for the careful form.
+        self.done = (self.total > 0) & (self.total < math.inf)
+        costs = _tiles._losses(self.sums, self.of_own, self.own - self.shift)
         losses = np.where(self.of_label == 0, 0, self.of_label * costs)
         if self.of_class is not None:
-            of_largest = np.log(self.total / _exp_of_difference(self.largest, shift))
+            of_largest = np.log(self.total / _exp_of_difference(self.largest, self.shift))
             costs = np.where(self.own < self.largest, np.maximum(of_largest, 0), costs)
             losses += self.of_seen * costs + self.lacking
         return losses

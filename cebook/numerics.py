@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
-from fractions import Fraction
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +92,8 @@ def ulp_error(actual: ArrayLike, exact: Any) -> Any:
 
 
 def _one_ulp_error(actual: np.floating[Any], exact: Any) -> float:
+    from decimal import Decimal  # not worth a wait for all who import cebook
+
     if not isinstance(exact, (Real, Decimal)):
         raise TypeError(f"exact must hold real numbers, but one of them is {exact!r}.")
     nearest = _nearest(actual.dtype, exact)
@@ -112,6 +112,8 @@ def _one_ulp_error(actual: np.floating[Any], exact: Any) -> float:
 
 def _unrounded(exact: Any) -> Any:
     """Return an exact number as a fraction, where it has a way to say which."""
+    from fractions import Fraction
+
     if hasattr(exact, "man_exp"):
         # An mpf keeps all its digits, but computes only with as many as its context has just now.
         mantissa, exponent = exact.man_exp

@@ -528,6 +528,31 @@ _SIGN_BITS: dict[np.dtype[Any], np.signedinteger[Any]] = {
     np.dtype(np.float64): np.int64(-(2**63)),
 }
 _BITS_OF_ONE = {one.dtype: one.view(f"u{one.itemsize}") for one in (np.float32(1), np.float64(1))}
+# Between these exp is subnormal or nearly, which slows what is done with it up to a hundred times.
+_LIMITS = {
+    dtype: (
+        float(np.log(np.finfo(dtype).smallest_normal)) + 1,
+        float(np.log(np.finfo(dtype).smallest_subnormal)) - 1,
+    )
+    for dtype in _SIGN_BITS
+}
+
+
+def _of_many_logits(z: Array, y: Array, with_losses: bool, with_slopes: bool) -> _OfTile:
+    """Return what :func:`_of_logits` does without factors, in less time."""
+    of_tile = _of_finite_logits(z, y, with_losses, with_slopes)
+    if of_tile.total < math.inf:
+        return of_tile
+    others = np.flatnonzero(~(np.isfinite(z) & np.isfinite(y)))
+    if not 0 < len(others) < len(z) / 8:
+        return _of_logits(z, y, with_slopes=with_slopes)
+    z, y, few = z.copy(), y.copy(), _of_logits(z[others], y[others], with_slopes=with_slopes)
+    z[others], y[others] = np.finfo(z.dtype).min, 0  # which costs exactly nothing
+    of_tile = _of_finite_logits(z, y, with_losses, with_slopes)
+    for array, of_others in zip(of_tile[1:], few[1:], strict=True):
+        if array is not None:
+            array[others] = of_others
+    return of_tile._replace(total=of_tile.total + few.total)
 
 
 def _of_finite_logits(z: Array, y: Array, with_losses: bool, with_slopes: bool) -> _OfTile:
@@ -537,28 +562,51 @@ def _of_finite_logits(z: Array, y: Array, with_losses: bool, with_slopes: bool) 
     """
     # What a step costs is the memory that it touches: each array serves for several. To give a
     # number a sign it is enough to write a bit.
-    exponential, logarithms, answer, wrong = _tiles.blanks(4, z)
+    exponential, wrong, *others = _tiles.blanks(4 if with_slopes else 3, z)
     sign_bit = _SIGN_BITS[z.dtype]
     bits = sign_bit.dtype
     np.bitwise_or(z.view(bits), sign_bit, out=exponential.view(bits))
-    np.exp(exponential, out=exponential)
-    np.log1p(exponential, out=logarithms)
-    positive = wrong.view(np.bool_)[: len(z)]
+    tiny, few = _write_exponentials(exponential)
+    logarithms = np.log1p(exponential, out=others[0] if with_slopes else exponential)
+    positive = others[-1].view(np.bool_)[: len(z)]
     np.logical_not(np.signbit(z, out=positive), out=positive)
-    np.copyto(answer, positive)
-    np.subtract(answer, y, out=wrong)
+    np.copyto(wrong, positive)
+    np.subtract(wrong, y, out=wrong)
     total = _tiles.sum_of_products(logarithms, z, wrong)
     losses = slopes = None
+    if few is not None:  # log(1 + e) and e/(1 + e) are e
+        total = total + few.sum(dtype=total.dtype)
+        logarithms[tiny] = few
     if with_losses:
-        losses = np.add(np.multiply(z, wrong, out=answer), logarithms, out=logarithms)
+        losses = np.add(logarithms, np.multiply(z, wrong, out=others[-1]), out=logarithms)
     if with_slopes:
         # The smaller of the two probabilities is sigma(z) if z is negative, else 1 less sigma(z).
-        above = np.add(exponential, 1, out=answer)
-        smaller = np.divide(exponential, above, out=exponential)
-        signs = np.bitwise_and(z.view(bits), sign_bit, out=answer.view(bits))
+        other = others[-1] if with_losses else logarithms
+        smaller = np.divide(exponential, np.add(exponential, 1, out=other), out=exponential)
+        if few is not None:
+            smaller[tiny] = few
+        signs = np.bitwise_and(z.view(bits), sign_bit, out=other.view(bits))
         np.bitwise_xor(smaller.view(bits), signs, out=smaller.view(bits))
         slopes = np.subtract(wrong, smaller, out=wrong)
     return _OfTile(total, losses, slopes)
+
+
+def _write_exponentials(exponents: Array) -> tuple[Any, Array | None]:
+    """Exponentiate in place, but return what is subnormal, and where, and write 0 instead.
+
+    Where a sample has nothing of that kind, the rest is not searched for it.
+    """
+    lowest, vanishing = _LIMITS[exponents.dtype]
+    if not exponents[:: 1 + len(exponents) // 64].min() < lowest:
+        np.exp(exponents, out=exponents)
+        return None, None
+    normal = exponents >= lowest
+    at = np.flatnonzero(~normal & (exponents > vanishing))
+    subnormal = np.exp(exponents[at])
+    np.maximum(exponents, lowest, out=exponents)
+    np.exp(exponents, out=exponents)
+    np.multiply(exponents, normal, out=exponents)
+    return at, subnormal
 
 
 # Shorter arrays gain nothing from the fast form.
@@ -583,8 +631,9 @@ def _loss_of_logits(
     def on_tile(z: Array, y: Array, *others: Array) -> Any:
         if not _are_probabilities(y):
             _check_all_targets(y, targets, scores)
-        of_tile = _of_finite_logits(z, y, losses is not None, return_grad) if fast else None
-        if of_tile is None or not of_tile.total < math.inf:
+        if fast:
+            of_tile = _of_many_logits(z, y, losses is not None, return_grad)
+        else:
             of_tile = _of_logits(z, y, *others[: len(factors)], with_slopes=return_grad)
         if of_tile.losses is not None and losses is not None:
             np.copyto(others[len(factors)], of_tile.losses, casting="same_kind")
@@ -611,7 +660,8 @@ def _loss_of_logits(
     elif math.isinf(total):
         # A loss is infinite, or their sum overflows, which a mean has no reason to.
         every = _loss_of_logits(scores, targets, factors, "none", return_grad=False)
-        loss = _reduced(np.asarray(every, dtype), reduction, scores.dtype)
+        with np.errstate(under="ignore"):
+            loss = _reduced(np.asarray(every, dtype), reduction, scores.dtype)
     else:
         loss = rounded(total / count, scores.dtype)
     return loss if gradient is None else (loss, gradient[()])

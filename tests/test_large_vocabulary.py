@@ -518,6 +518,47 @@ def test_logits_far_from_0(cut, scale, offset):
         assert_allclose(results[0], expected[0], rtol=8 * EPS)
 
 
+@pytest.mark.parametrize(
+    ("logits", "weights", "smoothing"),
+    [
+        # Exponentials that are subnormal, of probabilities that are not.
+        ([-38.0, -38.5, -88.0, -90.0, -101.0], [1, 1, 1, 1, 1], 0),
+        ([-38.0, -38.5, -88.0, -90.0, -101.0], [1e4, 1, 1, 1, 1], 0),
+        ([-100.0, -99.5, -104.0, -98.0, -101.0], [1, 1, 1, 1, 1], 0),
+        # A sum so large that the gradient divided by it is subnormal.
+        ([76.5, 77.0, 71.0, 40.0, 20.0], [1e-7, 1, 1, 1, 1], 0),
+        # A label that is certain: all of the loss is in the digits of the others.
+        ([40.0, 0.5, 0.0, 1.0, -1.0], [1, 0, 0, 0, 0], 0.1),
+        ([80.3, 0.5, 0.0, 1.0, -1.0], [1, 1, 1, 1, 1], 0),
+        ([0.5, 80.3, 0.0, 1.0, -1.0], [1, 1, 1, 1, 1], 0.1),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 200])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_and_factors_near_the_end_of_the_range(cut, dtype, others, logits, weights, smoothing):
+    # Among many ordinary rows one is not expected, and not in the sample that is looked at.
+    z, class_weight = np.array(logits, dtype), np.array(weights, dtype)
+    if dtype == np.float64:
+        z = z * 8.1  # whose range is as much larger
+    options = {"label_smoothing": smoothing, "reduction": "none"}
+    loss, (_, of_weight) = cut(
+        np.eye(1 + others, dtype=dtype),
+        np.pad(z[:, np.newaxis], [(0, 0), (others, 0)]),
+        np.zeros(1 + others, int),
+        class_weight=class_weight,
+        return_grad=True,
+        **options,
+    )
+    row = oracle.softmax_row(z)
+    (factors,) = oracle.loss_factors([0], len(z), weight=class_weight, **options)
+    truth, gradient = oracle.softmax_cross_entropy(row, factors)
+    assert oracle.error_in_eps(loss[-1], truth) <= 4
+    total, smallest = mpmath.fsum(factors), oracle.exact(np.finfo(dtype).smallest_normal)
+    for k, exact in enumerate(gradient):
+        size = total * row.probabilities[k] + factors[k] if smoothing else abs(exact)
+        assert oracle.error_in_eps(of_weight[k, -1], exact, max(size, smallest)) <= 6, k
+
+
 def test_every_block_is_an_addition_and_many_do_not_add_up_errors():
     # Equal addends are rounded the same way each time.
     classes = 20_000
@@ -556,8 +597,9 @@ def test_classes_that_are_ruled_out(cut, smoothing):
         results = cut(x, weight, labels, bias=bias, label_smoothing=smoothing, class_weight=w)
         assert np.isinf(results) == (smoothing > 0 and w is None)
         options = {"bias": bias, "label_smoothing": smoothing, "class_weight": w}
-        results = cut(x, weight, labels, return_grad=True, **options)
-        assert_same(results, in_full(x, weight, labels, **options))
+        for some in (labels, np.array([0, 10, 11, 8, 16, 9])):  # a label of weight 0 costs nothing
+            results = cut(x, weight, some, return_grad=True, **options)
+            assert_same(results, in_full(x, weight, some, **options))
 
 
 @pytest.mark.parametrize("max_logits_bytes", [8, 200, 10**4])
@@ -743,6 +785,20 @@ def test_the_memory_is_that_of_a_block(return_grad, smoothing):
         peak = peak_of(functools.partial(call, max_logits_bytes=logits // (2 * share)))
         assert peak < logits / share
     assert peak_of(call) < 2 * (8 << 20)
+
+
+@pytest.mark.parametrize("x_is", ["ordinary", "nan"])
+def test_the_memory_of_whole_rows(x_is):
+    rows, classes = 512, 20_000
+    x, weight, _, labels = layer(rows, 32, classes, np.float32)
+    if x_is == "nan":  # then they are taken whole, a few at a time
+        x[:] = NAN
+    max_bytes = 4 * classes * large_vocabulary.LOWEST_WHOLE
+    call = functools.partial(ce.linear_cross_entropy, x, weight, labels, return_grad=True)
+    peak = peak_of(functools.partial(call, max_logits_bytes=max_bytes))
+    # Less than a copy of the weight; and what the careful form makes of a few rows.
+    more = weight.nbytes if x_is == "ordinary" else max_bytes
+    assert max_bytes < peak < max_bytes + more
 
 
 def test_memory_does_not_grow_with_the_rows():
