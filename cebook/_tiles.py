@@ -192,28 +192,51 @@ def _ones(length: int, dtype: np.dtype[Any]) -> Array:
 @functools.lru_cache(maxsize=256)
 def _parts(width: int, dtype: np.dtype[Any]) -> tuple[int, int, int]:
     """Return the length of the parts in which rows are added up, their number, and the rest."""
+    if width <= _SHORT:
+        return width, 1, 0
     longest = _LONG.get(dtype)
-    length = width // -(-width // longest) if longest else min(128, width // _STEP * _STEP)
+    if width < _STEP:
+        length = _SHORT
+    elif longest:
+        length = width // -(-width // longest)
+    else:
+        length = min(128, width // _STEP * _STEP)
     return length, *divmod(width, length)
+
+
+@functools.lru_cache(maxsize=256)
+def _number_of_sums(width: int, dtype: np.dtype[Any]) -> int:
+    _, parts, rest = _parts(width, dtype)
+    return parts + (_number_of_sums(rest, dtype) if rest else 0)
+
+
+def _write_sums(tile: Array, sums: Array) -> None:
+    """Write the sums of the parts of every row."""
+    height, width = tile.shape
+    length, parts, rest = _parts(width, tile.dtype)
+    whole, ones = tile[:, : width - rest] if rest else tile, _ones(length, tile.dtype)
+    if length <= _SHORT:  # one product for all rows; else it is one for each part
+        np.matmul(whole, ones, out=sums[:, 0])
+    else:
+        np.vecdot(whole.reshape(height, parts, length), ones, out=sums[:, :parts])
+    if rest:
+        _write_sums(tile[:, width - rest :], sums[:, parts:])
+
+
+def _totals(sums: Array) -> Array:
+    """Return the sums of the sums of parts, in the wide dtype."""
+    wide, parts = wide_dtype(sums.dtype), sums.shape[1]
+    sums = sums.astype(wide, copy=False)
+    if parts == 1:
+        return sums[:, 0]
+    return np.asarray(sums @ _ones(parts, wide) if parts <= _SHORT else sums.sum(axis=1))
 
 
 def _row_sums(tile: Array) -> Array:
     """Return the sum of every row, in the wide dtype."""
-    height, width = tile.shape
-    wide = wide_dtype(tile.dtype)
-    if width <= _SHORT:  # one product for all rows; else it is one for each part
-        return (tile @ _ones(width, tile.dtype)).astype(wide, copy=False)
-    if width < _STEP:
-        return _row_sums(tile[:, :_SHORT]) + _row_sums(tile[:, _SHORT:])
-    length, parts, rest = _parts(width, tile.dtype)
-    whole = tile[:, : width - rest] if rest else tile
-    if parts == 1:
-        sums = np.vecdot(whole, _ones(length, tile.dtype)).astype(wide, copy=False)
-    else:
-        of_parts = np.vecdot(whole.reshape(height, parts, length), _ones(length, tile.dtype))
-        of_parts = of_parts.astype(wide, copy=False)
-        sums = of_parts @ _ones(parts, wide) if parts <= _SHORT else of_parts.sum(axis=1)
-    return np.asarray(sums + _row_sums(tile[:, width - rest :]) if rest else sums)
+    sums = np.empty((len(tile), _number_of_sums(tile.shape[1], tile.dtype)), tile.dtype)
+    _write_sums(tile, sums)
+    return _totals(sums)
 
 
 def _by_row(ufunc: np.ufunc, table: Array, column: Array, out: Array) -> None:
@@ -373,24 +396,24 @@ def _exponentiate(
     cut = grid(rows.shape, dtype)
     if cut.splits_rows:
         return _exponentiate_parts(rows, out, shifts, labels, finish)
-    sums = np.empty(len(rows), wide_dtype(dtype))
     height, width = cut.rows[0].stop, rows.shape[1]
+    sums = np.empty((len(rows), _number_of_sums(width, dtype)), dtype)
     kept = out if out is not None and out.dtype == dtype else None
-    room = scratch("exponentials", (height, width), dtype) if kept is None else None
+    room = scratch("exponentials", (height, width), dtype) if kept is None else kept
     starts = np.arange(0, height * width, width)
     for r in cut.rows:
         tile = _load(rows[r], dtype)
-        exponentials = room[: len(tile)] if kept is None else kept[r]
+        exponentials = room[: len(tile)] if kept is None else room[r]
         if shifts is None:
             np.exp(tile, out=exponentials)
         else:
             _write_exponentials(tile, shifts.low[r], shifts.shift[r], exponentials)
         if labels is not None:
             exponentials.reshape(-1)[starts[: len(tile)] + labels[r]] = 0
-        sums[r] = of_tile = _row_sums(exponentials)
+        _write_sums(exponentials, sums[r])
         if finish is not None:
-            finish(r, exponentials, of_tile)
-    return sums
+            finish(r, exponentials, _totals(sums[r]))
+    return _totals(sums)
 
 
 def _exponentiate_parts(
@@ -417,7 +440,7 @@ def _exponentiate_parts(
         sums[r, c.start // cut.columns[0].stop] = _row_sums(exponentials)
 
     _run_over(cut, add_up)
-    of_rows = sums.sum(axis=1)
+    of_rows = np.asarray(sums.sum(axis=1))
     if finish is not None:
         finish(slice(None), kept, of_rows)
     return of_rows
@@ -566,12 +589,25 @@ def logsumexp(rows: Array, out: Array, careful: Form) -> None:
         if shifts is not None:
             logarithms, corrections = _logarithms(sums, shifts, out.dtype)
             out[:] = np.where(shifts.shift == 0, out, logarithms + corrections)
-        # Near 0 it is the logarithm of a number near 1, which the sum does not have the digits of.
-        if out.min() > 0.8 and shifts is None:
-            return _trusted(rows, sums)
-        return _trusted(rows, sums) & (abs(out) > 0.8)
+        done = _trusted(rows, sums)
+        if not out.min() > 0.8:
+            # The logarithm of a number near 1, which the sum does not have the digits of.
+            near = np.flatnonzero(done & (abs(out) <= 0.8))
+            for some in spans(len(near), max(1, TILE_BYTES // 32 // rows.shape[1])):
+                out[near[some]] = _logarithms_near_0(rows[near[some]])
+        return done
 
     walk(fast, careful, rows, [], [out])
+
+
+def _logarithms_near_0(rows: Array) -> Array:
+    """Return the logarithms of sums that are hardly more than their largest term."""
+    rows = rows.astype(wide_dtype(rows.dtype), copy=False)
+    at = np.expand_dims(rows.argmax(axis=1), 1)
+    largest = np.take_along_axis(rows, at, axis=1)
+    exponentials = np.exp(rows - largest)
+    np.put_along_axis(exponentials, at, 0, axis=1)
+    return np.asarray(largest[:, 0] + np.log1p(exponentials.sum(axis=1)))
 
 
 def _logarithms(sums: Array, shifts: _Shifts | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -671,13 +707,16 @@ def cross_entropy(
 
         others = _exponentiate(rows, gradient, shifts, labels, None if gradient is None else finish)
         sums = others + own
-        done = _enough(others, own, dtype) & (sums <= _range(dtype).largest_sum)
+        done = _enough(others, own, dtype)
+        if not sums.max() <= _range(dtype).largest_sum:
+            done = done & (sums <= _range(dtype).largest_sum)
         losses[:] = _losses(others, own, logits)
         losses *= scale
-        losses[scale == 0] = 0
+        if not scale.min() > 0:
+            losses[scale == 0] = 0
         if gradient is not None:
             gradient[at] = 0.0 - scale * (others / sums)
-            done &= _digits_remain(rows, scale / sums)
+            done = done & _digits_remain(rows, scale / sums)
         return np.asarray(done)
 
     outputs = [losses] if gradient is None else [losses, gradient]
