@@ -1,8 +1,9 @@
 """cebook: the book *From Entropy to Softmax Loss* in code.
 
-Everything public is here, flat: ``import cebook as ce``. Three names are modules of their own:
-``ce.textbook`` (the formulas that break), ``ce.figures`` (the book's plots, which need matplotlib)
-and ``ce.distributed`` (the loss over several processes, which needs PyTorch).
+Everything public is here, flat: ``import cebook as ce``. Four names are modules of their own:
+``ce.textbook`` (the formulas that break), ``ce.exercises`` (checkers for the book's exercises),
+``ce.figures`` (its plots, which need matplotlib) and ``ce.distributed`` (the loss over several
+processes, which needs PyTorch).
 
 Arrays of more than a million elements are shared out over all cores that the process may use, or
 over as many threads as ``CEBOOK_NUM_THREADS`` says when the first of them comes.
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "distributed",
+    "exercises",
     "figures",
     "textbook",
     *information.__all__,
@@ -44,8 +46,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Only who draws pays for, and needs, matplotlib; only who splits a vocabulary needs PyTorch.
-    if name in ("distributed", "figures"):
+    # Who draws needs matplotlib, who splits a vocabulary PyTorch; nobody else pays for these.
+    if name in ("distributed", "exercises", "figures"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)
