@@ -655,7 +655,7 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
                 of_certain = of_rows and of_rows.some(i)
                 _, own = _exponentials_at(logits[i, k], of_certain)
                 exact[certain] = 0.0 - np.log1p(rest / own)
-                enough[r][i] = _enough(rest, own, dtype)
+                enough[r][i] = _enough(rest, own, logits.shape[1], dtype)
             # In place of the exponentials, which nobody needs any more.
             _by_row(np.subtract, logits, logarithms, exponentials)
             if not few:
@@ -680,11 +680,16 @@ def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
     return np.divmod(np.flatnonzero(larger), table.shape[1])
 
 
-def _enough(rest: Array, own: Array, dtype: np.dtype[Any]) -> Mask:
+def _enough(rest: Array, own: Array, classes: int, dtype: np.dtype[Any]) -> Mask:
     """Whether a sum has kept the terms that matter: a small one may, beside a far larger one."""
     if rest.min(initial=math.inf) >= _range(dtype).smallest_sum:
         return _ALL
-    return np.asarray((rest >= _range(dtype).smallest_sum) | (own >= 1))
+    # A subnormal term is off by up to eps/2 of the smallest normal number. Either that is nothing
+    # beside the sum, or with it the quotient would still be subnormal.
+    tiny = _smallest_normal(dtype).astype(rest.dtype)
+    lost = classes * np.finfo(dtype).eps * tiny
+    kept = (rest >= 4 * classes * tiny) | (rest + lost < tiny * own)
+    return np.asarray((rest >= _range(dtype).smallest_sum) | ((own >= 1) & kept))
 
 
 def cross_entropy(
@@ -707,7 +712,7 @@ def cross_entropy(
 
         others = _exponentiate(rows, gradient, shifts, labels, None if gradient is None else finish)
         sums = others + own
-        done = _enough(others, own, dtype)
+        done = _enough(others, own, rows.shape[1], dtype)
         if not sums.max() <= _range(dtype).largest_sum:
             done = done & (sums <= _range(dtype).largest_sum)
         losses[:] = _losses(others, own, logits)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tracemalloc
 
+import mpmath
 import numpy as np
 import oracle
 import pytest
@@ -217,6 +218,21 @@ def test_the_plain_and_the_shifted_form_agree(dtype):
     assert_allclose(
         shifted / sums_of_shifted[:, np.newaxis], plain / sums[:, np.newaxis], rtol=6 * eps
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [100, 10_000])
+def test_subnormal_terms_that_add_up_to_a_normal_loss_keep_their_digits(dtype, classes):
+    smallest = np.finfo(dtype).smallest_normal
+    for share in np.linspace(0.1, 0.9, 9):
+        x = np.full((1, classes), np.log(smallest) - share * math.log(classes), dtype)
+        x[0, 0] = 0
+        rest = (classes - 1) * mpmath.exp(oracle.exact(x[0, 1]))
+        loss, gradient = ce.softmax_cross_entropy(x, [0], return_grad=True)
+        assert loss >= smallest > np.exp(x[0, 1])
+        assert oracle.error_in_eps(loss, mpmath.log1p(rest)) <= 4
+        assert oracle.error_in_eps(-ce.log_softmax(x)[0, 0], mpmath.log1p(rest)) <= 4
+        assert oracle.error_in_eps(gradient[0, 0], -rest / (1 + rest)) <= 4
 
 
 # Memory -------------------------------------------------------------------------------------------
