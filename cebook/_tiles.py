@@ -344,7 +344,9 @@ def _shifts(rows: Array) -> _Shifts:
     return _Shifts(low, shift)
 
 
-def _write_exponentials(tile: Array, low: Array, shift: Array, out: Array) -> None:
+def _write_exponentials(
+    tile: Array, low: Array, shift: Array, out: Array, only_to_add_up: bool = False
+) -> None:
     """Write the exponentials of shifted logits, corrected for what the shift has rounded away."""
     lowest, margin = map(tile.dtype.type, _range(tile.dtype)[:2])
     floor = shift + lowest
@@ -355,25 +357,40 @@ def _write_exponentials(tile: Array, low: Array, shift: Array, out: Array) -> No
         tile, low = raised, np.maximum(low, floor)
     _by_row(np.subtract, tile, shift, out)
     # Where no difference is larger than the logit itself it is exact: both are multiples of the
-    # same unit.
+    # same unit. Elsewhere it rounds, and exp turns 2**-18 at a difference of 80 into 32 eps. What
+    # was rounded away is known exactly (Fast2Sum), and is put back to first order.
     high = shift + (margin + 1)
     nearest = np.where((low > 0) | (high < 0), np.minimum(abs(low), abs(high)), 0)
     exact = (np.maximum(abs(low - shift), margin + 1) <= nearest) | (shift == 0)
+    few = None if exact.all() else _few_rounded(tile, np.where(exact, 0, shift))
     if exact.all():
         np.exp(out, out=out)
+    elif few is not None:
+        lost_of_few = tile[few] - (out[few] + shift[few[0]])
+        np.exp(out, out=out)
+        out[few] += lost_of_few * out[few]
     else:
-        # Elsewhere it rounds, and exp turns 2**-18 at a difference of 80 into 32 eps. What was
-        # rounded away is known exactly (Fast2Sum), and is put back to first order.
         lost = scratch("lost", tile.shape, tile.dtype)
         _by_row(np.add, out, shift, lost)
         np.subtract(tile, lost, out=lost)
         np.exp(out, out=out)
         np.multiply(lost, out, out=lost)
         np.add(out, lost, out=out)
-    if clipped.any():
+    if clipped.any() and not only_to_add_up:
         # What was raised to the floor is nothing beside the largest, and becomes exactly that.
         of_floor = np.exp(np.full(16, lowest))[0]
         _by_row(np.subtract, out, np.where(clipped, of_floor, tile.dtype.type(0)), out)
+
+
+def _few_rounded(tile: Array, shift: Array) -> tuple[Labels, Labels] | None:
+    """Return where a logit is nearer to 0 than its difference from a shift, unless that is often.
+
+    Elsewhere the difference is exact.
+    """
+    if not shift.max() <= 0:
+        return None
+    at = _find_larger(tile, np.where(shift == 0, math.inf, shift / 2))
+    return at if len(at[0]) < tile.size / 16 else None
 
 
 Finish = Callable[[slice, Any, Array], None]
@@ -407,7 +424,8 @@ def _exponentiate(
         if shifts is None:
             np.exp(tile, out=exponentials)
         else:
-            _write_exponentials(tile, shifts.low[r], shifts.shift[r], exponentials)
+            of_rows = shifts.some(r)
+            _write_exponentials(tile, of_rows.low, of_rows.shift, exponentials, finish is None)
         if labels is not None:
             exponentials.reshape(-1)[starts[: len(tile)] + labels[r]] = 0
         _write_sums(exponentials, sums[r])
