@@ -1,4 +1,7 @@
-"""The page of pitfalls: twenty entries, each run, and linked with a chapter in both directions."""
+"""The page of pitfalls: twenty entries, each run, and linked with a chapter in both directions.
+
+The tables at its head name every entry, and every message of the second one is printed below it.
+"""
 
 import re
 from pathlib import Path
@@ -11,6 +14,7 @@ PAGE = BOOK / "reference" / "pitfalls.ipynb"
 NUMBERS = range(1, 21)
 LABEL = re.compile(r"^\(([\w-]+)\)=$", flags=re.MULTILINE)
 SECTION = re.compile(r"^\(([\w-]+)\)=\n(?=(?:\([\w-]+\)=\n)*#)", flags=re.MULTILINE)
+EXERCISE = re.compile(r"^```\{exercise\} .+\n:label: ([\w-]+)$", flags=re.MULTILINE)
 REFERENCE = re.compile(r"\{ref\}`(?:[^`<]*<)?([\w-]+)>?`")
 
 
@@ -23,7 +27,12 @@ def read(path):
 
 FILES = [path for kind in ("ipynb", "md") for path in BOOK.rglob(f"*.{kind}")]
 PAGES = {path: read(path) for path in FILES if ".ipynb_checkpoints" not in path.parts}
-SECTIONS = {label: path for path, text in PAGES.items() for label in SECTION.findall(text)}
+# What an entry can refer to: a section or an exercise, with the page it is on.
+EXPLAINED = {
+    label: path
+    for path, text in PAGES.items()
+    for label in SECTION.findall(text) + EXERCISE.findall(text)
+}
 
 
 def entries():
@@ -58,12 +67,12 @@ def faults(number, found):
         if not cells or not all(cell.cell_type == "code" and was_run(cell) for cell in cells):
             wrong.append(f"no executed cell '# {kind}', or one without output")
     prose = "\n\n".join(cell.source for cell in rest if cell.cell_type == "markdown")
-    explained = re.search(r"^Explained in .*$", prose, flags=re.MULTILINE)
+    explained = re.search(r"^(Explained in|Related:) .*$", prose, flags=re.MULTILINE)
     links = REFERENCE.findall(explained.group()) if explained else []
     if not links:
-        wrong.append("no paragraph 'Explained in' with a link")
+        wrong.append("no paragraph 'Explained in' or 'Related:' with a link")
     for link in links:
-        chapter = SECTIONS.get(link)
+        chapter = EXPLAINED.get(link)
         if chapter is None or chapter == PAGE:
             wrong.append(f"no section {link} in a chapter")
         elif label not in REFERENCE.findall(PAGES[chapter]):
@@ -99,6 +108,30 @@ def test_entry_that_was_not_run_is_missed():
     for cell in found["pitfall-01"]:
         cell.execution_count = None
     assert len(faults(1, found)) == 3
+
+
+def test_the_shorter_entries_are_in_a_table_too():
+    found = entries()
+    shorter = [label for label in found if label and not re.fullmatch(r"pitfall-\d\d", label)]
+    assert len(shorter) == 8
+    assert set(shorter) <= set(REFERENCE.findall(found[""][0].source))
+
+
+def test_every_message_of_the_table_is_printed():
+    table = entries()[""][0].source.split("| what the error says |")[1].splitlines()[2:]
+    messages = [line.split(" | ")[0].strip("| ") for line in table if line.startswith("| ")]
+    assert len(messages) == 9
+    outputs = [
+        out for cells in entries().values() for cell in cells for out in cell.get("outputs", [])
+    ]
+    printed = " ".join(" ".join(out.get("text", "").split()) for out in outputs)
+    assert [message for message in messages if message not in printed] == []
+
+
+def test_printed_lines_fit_a_telephone():
+    cells = [cell for cells in entries().values() for cell in cells if cell.cell_type == "code"]
+    lines = [line for cell in cells for out in cell.outputs for line in out.text.splitlines()]
+    assert [line for line in lines if len(line) > 51] == []
 
 
 def test_entries_are_in_order():
