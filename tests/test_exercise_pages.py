@@ -56,6 +56,11 @@ def test_every_checker_is_used_and_every_used_one_exists():
     assert used == set(CHECKERS)
 
 
+def test_the_package_knows_the_titles_and_their_checkers():
+    of_the_book = {e.title: sorted(e.checkers) for e in ALL if e.checkers}
+    assert {title: sorted(names) for title, names in exercises._IN_THE_BOOK.items()} == of_the_book
+
+
 def test_an_exercise_is_as_hard_as_its_hardest_checker():
     stars = {e.label: max(CHECKERS[n].stars for n in e.checkers) for e in ALL if e.checkers}
     assert {e.label: e.stars for e in ALL if e.checkers} == stars

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import information
-from ._checker import Case, Exercise, Mistake, Section
+from ._checker import Case, Exercise, Mistake, Section, has_an_epsilon
 
 _ENTROPY = Section("information/entropy", "expected-surprise", "Entropy is expected surprise")
 _CODE = Section("information/cross-entropy", "wrong-code", "The price of the wrong code")
@@ -25,10 +25,8 @@ _P = np.array([0.5, 0.25, 0.125, 0.125])
 _Q = np.array([0.125, 0.125, 0.25, 0.5])
 _THREE, _OTHER = np.array([0.7, 0.2, 0.1]), np.array([0.3, 0.3, 0.4])
 
-_ZERO_LOG_ZERO = (
-    "0 log 0 counts as 0, but a machine computes 0 * -inf, which is nan. Sum only over the "
-    "outcomes with p > 0"
-)
+_ZERO_LOG_ZERO = "0 log 0 counts as 0, but a machine computes 0 * -inf, which is nan. "
+_POSSIBLE_ALONE = _ZERO_LOG_ZERO + "Sum only over the outcomes with p > 0"
 _HIDDEN_EPSILON = (
     "A small number added inside the logarithm avoids nan and makes every result wrong from some "
     "digit on. Leave the outcomes with p = 0 out of the sum instead."
@@ -43,14 +41,25 @@ def _terms(p: Any, q: Any) -> Any:
     return -(p[p > 0] * np.log(q[p > 0]))
 
 
+def _is_near(_: Any, expected: Any, got: Any) -> bool:
+    """Say whether a result may come from a logarithm with a small number in it, of any size."""
+    return expected is not ValueError and bool(abs(got - expected) < 1e-4)
+
+
 def _refuses(*p: float, why: str) -> Case:
     return Case(f"refuses {why}", (np.array(p),), raises=ValueError)
+
+
+def _is_wider(_: Any, result: Any) -> str:
+    if type(result) is not float and np.asarray(result).dtype == np.float64:
+        return "The result is float64, where p is float32."
+    return ""
 
 
 def _is_minus_zero(_: Any, result: Any) -> str:
     if not np.signbit(result):
         return ""
-    return "The result is -0.0. -(1.0 * log 1.0) is; 0.0 - np.log(1.0) is not."
+    return "The result is -0.0. -(1.0 * np.log(1.0)) is; 0.0 - np.log(1.0) is not."
 
 
 _entropy = Exercise(
@@ -72,7 +81,7 @@ _entropy = Exercise(
             absolute=1e-15,
             also=_is_minus_zero,
         ),
-        Case("float32 in, float32 out", (np.float32(_P),), kind="edge"),
+        Case("float32 in, float32 out", (np.float32(_P),), kind="edge", also=_is_wider),
         Case("a probability of 1e-300", (np.array([1.0, 1e-300]),), kind="adversarial"),
         _refuses(1.5, -0.5, why="a negative entry"),
         _refuses(0.6, 0.6, why="a sum of 1.2"),
@@ -96,10 +105,14 @@ _entropy = Exercise(
             "The terms are weighted by p already, so they are added up: sum, not mean.",
         ),
         Mistake(lambda p: -np.log(p).mean(), "Each surprise -log p must be weighted by its p."),
-        Mistake(lambda p: -np.sum(p * np.log(p + 1e-12)), _HIDDEN_EPSILON),
-        Mistake(lambda p: -np.sum(p * np.log(p + 1e-9)), _HIDDEN_EPSILON),
+        Mistake(
+            None,
+            _HIDDEN_EPSILON,
+            predicate=_is_near,
+            decisive=("a certain outcome: 0.0",),
+        ),
         Mistake(lambda p: -np.sum(p * np.log(np.clip(p, 1e-12, 1))), _HIDDEN_EPSILON),
-        Mistake(lambda p: -np.sum(p * np.log(p)), _ZERO_LOG_ZERO + ", as p[p > 0]."),
+        Mistake(lambda p: -np.sum(p * np.log(p)), _POSSIBLE_ALONE + ", as p[p > 0]."),
         Mistake(
             lambda p: -np.nansum(p * np.log(p)),
             "nansum hides a nan and not its cause, and it would hide one in p as well. Take the "
@@ -144,7 +157,7 @@ _code_length = Exercise(
         Case("an outcome that never comes", (_WITH_ZERO, np.array([0.5, 0.25, 0.25])), kind="edge"),
         Case("... and has no word: costs nothing", (_WITH_ZERO, _WITH_ZERO), kind="edge"),
         Case("no word for what comes: inf", (np.array([0.5, 0.25, 0.25]), _WITH_ZERO), kind="edge"),
-        Case("float32 in, float32 out", (np.float32(_P), np.float32(_Q)), kind="edge"),
+        Case("the two codes in float32", (np.float32(_P), np.float32(_Q)), kind="edge"),
         Case(
             "a word of a thousand bits",
             (np.array([0.5, 0.5]), np.array([1.0, 2.0**-1000])),
@@ -187,13 +200,15 @@ _code_length = Exercise(
             lambda p, q: -np.log2(q).mean(),
             "That counts every symbol equally. Weight the length of each word by its p.",
         ),
-        Mistake(lambda p, q: -np.sum(p * np.log2(q)), _ZERO_LOG_ZERO + ": q may be 0 there."),
+        Mistake(lambda p, q: -np.sum(p * np.log2(q)), _POSSIBLE_ALONE + ": q may be 0 there."),
         Mistake(
-            lambda p, q: -np.sum(p * np.log2(q + 1e-12)),
-            "A small number added inside the logarithm makes every length wrong from some digit "
-            "on, and none longer than 40 bits. A word that does not exist costs inf, and that is "
-            "the right answer.",
+            None,
+            "With a small number added inside the logarithm, or a clip, no word is longer than its "
+            "own: 40 bits for 1e-12. A word that does not exist costs inf, and that is the right "
+            "answer.",
             _INFINITE,
+            predicate=has_an_epsilon,
+            decisive=("no word for what comes: inf", "a word of a thousand bits"),
         ),
         Mistake(
             lambda p, q: _terms(p[q > 0], q[q > 0]).sum() / np.log(2),
@@ -211,10 +226,34 @@ _code_length = Exercise(
 _STEP = round(1.37 * 2**29) * 2.0**-53
 _NEAR_P = np.array([0.25, 0.25, 0.5])
 _NEAR_Q = _NEAR_P + _STEP * np.array([1, -2, 1])
+_OPENING = np.array([0.1, 0.2, 0.7])  # the pair of the chapter's first cell, a little further apart
 
 
 def _plain_terms(p: Any, q: Any) -> Any:
     return p[p > 0] * np.log(p[p > 0] / q[p > 0])
+
+
+def _exact_log_terms(p: Any, q: Any) -> Any:
+    """Return p log(p/q) without the rounding of the ratio, and 0 where p is 0."""
+    return np.where(p > 0, p * np.log1p((p - q) / q), 0)
+
+
+def _added_from_the_left(p: Any, q: Any) -> Any:
+    return (_exact_log_terms(p, q) - p + q).sum()
+
+
+def _adds_from_the_left(arguments: Any, expected: Any, got: Any) -> bool:
+    """Say whether a result is rounded as in (a - p) + q, which no looser comparison shows."""
+    if expected > 1e-10:
+        return True
+    p, q = arguments
+    a = _exact_log_terms(p, q)
+    forms = (a - p + q).sum(), (a + q - p).sum(), a.sum() - p.sum() + q.sum()
+    return any(abs(got - form) < 1e-3 * abs(form - expected) for form in forms)
+
+
+def _possible_alone(p: Any, q: Any) -> Any:
+    return (_exact_log_terms(p, q) - (p - q))[p > 0].sum()
 
 
 def _by_relative_change(p: Any, q: Any) -> Any:
@@ -240,7 +279,7 @@ _kl_divergence = Exercise(
             kind="edge",
         ),
         Case("q rules out what comes: inf", (np.array([0.5, 0.25, 0.25]), _WITH_ZERO), kind="edge"),
-        Case("float32 in, float32 out", (np.float32(_P), np.float32(_Q)), kind="edge"),
+        Case("the two codes in float32", (np.float32(_P), np.float32(_Q)), kind="edge"),
         Case(
             "q has 1e-20 where p has a half",
             (np.array([0.5, 0.5]), np.array([1.0, 1e-20])),
@@ -251,6 +290,14 @@ _kl_divergence = Exercise(
             (_NEAR_P, _NEAR_Q),
             kind="adversarial",
             eps=2.0**32,  # a relative error of 1e-6
+            section=_PLAIN_SUM,
+        ),
+        Case(
+            "the pair of the opening, with g = 1e-7: six digits",
+            (_OPENING, _OPENING * (1 + 1e-7 * np.array([1, -4, 1]))),
+            kind="adversarial",
+            eps=2.0**32,  # p log1p(d) - (p - q) is off by 7e-10
+            section=_PLAIN_SUM,
         ),
     ),
     mistakes=(
@@ -287,12 +334,24 @@ _kl_divergence = Exercise(
             "Single terms may be negative, and must be: only their sum is never negative.",
         ),
         Mistake(
-            lambda p, q: np.sum(p * np.log((p + 1e-12) / (q + 1e-12))),
-            "A small number added inside the logarithm makes every result wrong from some digit "
-            "on, and finite where it is infinite. Sum over the outcomes with p > 0.",
+            None,
+            "A small number added inside the logarithm, or a clip, makes the result finite where "
+            "it is infinite, and others wrong from some digit on. Take the logarithm only where "
+            "p > 0.",
             _INFINITE,
+            predicate=has_an_epsilon,
+            decisive=("q rules out what comes: inf",),
         ),
-        Mistake(lambda p, q: np.sum(p * np.log(p / q)), _ZERO_LOG_ZERO + "."),
+        Mistake(
+            lambda p, q: np.sum(p * np.log(p / q)),
+            _ZERO_LOG_ZERO + "Take the logarithm only where p > 0.",
+            _CODE,
+        ),
+        Mistake(
+            _possible_alone,
+            "An outcome with p = 0 still adds its q. Take the logarithms where p > 0, but sum "
+            "p - q over all outcomes.",
+        ),
         Mistake(
             lambda p, q: _plain_terms(p[q > 0], q[q > 0]).sum(),
             "Outcomes with q = 0 must not be left out: if p > 0 there the divergence is inf, and "
@@ -306,14 +365,28 @@ _kl_divergence = Exercise(
         ),
         Mistake(
             _by_relative_change,
-            "r = (q - p)/p is rounded to -1 where q is far below p, and log1p(-1) is -inf. "
-            "log(p/q) is also log1p((p - q)/q), which has its digits there and near p = q.",
+            "r = (q - p)/p is rounded to -1 where q is far below p, and np.log1p(-1) is -inf. "
+            "log(p/q) is also np.log1p((p - q) / q), which has its digits there and near p = q.",
             _PLAIN_SUM,
+        ),
+        Mistake(
+            lambda p, q: _exact_log_terms(p, q).sum(),
+            "The logarithm is exact now. But p and q, as stored, sum to 1 only up to the last "
+            "digit, and the plain sum counts that. Subtract p - q as well, as the generalised sum "
+            "does.",
+            _PLAIN_SUM,
+        ),
+        Mistake(
+            _added_from_the_left,
+            "a - p + q is computed as (a - p) + q, and a is lost beside p. Bracket the difference: "
+            "a - (p - q).",
+            _PLAIN_SUM,
+            predicate=_adds_from_the_left,
         ),
         Mistake(
             lambda p, q: _plain_terms(p, q).sum(),
             "The ratio p/q is rounded to a multiple of 1e-16 and the logarithm keeps that error, "
-            "while the terms, of size 1e-7, cancel to 1e-14. log1p((p - q)/q) is the same "
+            "while the terms, of size 1e-7, cancel to 1e-14. np.log1p((p - q) / q) is the same "
             "logarithm without that rounding.",
             _PLAIN_SUM,
         ),

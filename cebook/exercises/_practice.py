@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validation import Array
+from .._validation import Array, Reduction
 from ..large_vocabulary import merge_logsumexp
 from ..softmax_loss import logsumexp, softmax_cross_entropy
 from ._checker import Arguments, Case, Exercise, Mistake, Section
@@ -16,6 +16,7 @@ from ._checker import Arguments, Case, Exercise, Mistake, Section
 PAGE = "practice/large-vocabulary"
 PITFALLS = Section(PAGE, "large-vocabulary-pitfalls", "Pitfalls")
 PARTS = Section(PAGE, "sum-made-of-parts", "A sum made of parts")
+MACHINES = Section(PAGE, "vocabulary-on-machines", "A vocabulary on several machines")
 TOGETHER = Section(PAGE, "last-layer-and-loss", "The last layer and its loss, together")
 
 EPS = float(np.finfo(np.float64).eps)
@@ -128,18 +129,18 @@ MERGE_LOGSUMEXP = Exercise(
     mistakes=(
         Mistake(
             lambda a, b: np.log(np.exp(a) + np.exp(b)),
-            "The exponentials are taken as they are: e^1000 is inf, e^-1000 is 0. Take the larger "
-            "of the two out of the logarithm, as in logsumexp.",
+            "The exponentials are taken as they are: np.exp(1000) is inf, np.exp(-1000) is 0. Take "
+            "the larger of the two out of the logarithm, as in logsumexp.",
         ),
         Mistake(
             lambda a, b: a + np.log1p(np.exp(b - a)),
-            "This takes out a, even where b is the larger, and then e^(b - a) overflows. Take out "
-            "m = np.maximum(a, b).",
+            "This takes out a, even where b is the larger, and then np.exp(b - a) overflows. Take "
+            "out m = np.maximum(a, b).",
         ),
         Mistake(
             lambda a, b: b + np.log1p(np.exp(a - b)),
-            "This takes out b, even where a is the larger, and then e^(a - b) overflows. Take out "
-            "m = np.maximum(a, b).",
+            "This takes out b, even where a is the larger, and then np.exp(a - b) overflows. Take "
+            "out m = np.maximum(a, b).",
         ),
         Mistake(
             _shifted,
@@ -152,7 +153,7 @@ MERGE_LOGSUMEXP = Exercise(
         ),
         Mistake(
             np.maximum,
-            "This is the larger part alone. The other one adds log1p(e^-|a - b|).",
+            "This is the larger part alone. The other one adds np.log1p(np.exp(-abs(a - b))).",
         ),
         Mistake(
             lambda a, b: a + b,
@@ -233,18 +234,18 @@ MERGE_SOFTMAX = Exercise(
     mistakes=(
         Mistake(
             _merge_if_not_empty,
-            "With nothing in either block m_1 - m is -inf - (-inf), and the sum is nan. The "
+            "With nothing in either block m1 - m is -inf - (-inf), and the sum is nan. The "
             "neutral element wants a line of its own: where m is -inf, the sum is 0.",
         ),
         Mistake(
             lambda one, other: (np.maximum(one[0], other[0]), one[1] + other[1]),
             "The sums are relative to different maxima. Before they are added, each has to be made "
-            "relative to the new one: S_1 e^(m_1 - m) + S_2 e^(m_2 - m).",
+            "relative to the new one: S1 * np.exp(m1 - m) + S2 * np.exp(m2 - m).",
         ),
         Mistake(
             _merge_upside_down,
             "The sign in the exponents is wrong. A sum shrinks when its maximum is replaced by a "
-            "larger one: the factor is e^(m_1 - m), never more than 1.",
+            "larger one: the factor is np.exp(m1 - m), never more than 1.",
         ),
         Mistake(
             _merge_second_unscaled,
@@ -262,7 +263,7 @@ MERGE_SOFTMAX = Exercise(
                 one[1] * np.exp(one[0]) + other[1] * np.exp(other[0]),
             ),
             "These are sums of exponentials that are not relative to anything, and at 1000 they "
-            "overflow. Keep them relative to the new maximum: e^(m_1 - m).",
+            "overflow. Keep them relative to the new maximum, with the factor np.exp(m1 - m).",
         ),
         Mistake(
             lambda one, other: (one[0] + other[0], one[1] * other[1]),
@@ -276,7 +277,7 @@ MERGE_SOFTMAX = Exercise(
 
 
 def _in_one_buffer(z: Array, width: int) -> Iterator[Array]:
-    """Yield blocks of columns, each written where the one before was."""
+    """Yield blocks of columns in one array, where the next block overwrites the last."""
     buffer = np.empty((len(z), width), z.dtype)
     for start in range(0, z.shape[1], width):
         columns = z[:, start : start + width]
@@ -289,16 +290,18 @@ def _blocks(z: Array, labels: Any, width: int) -> Callable[[], Arguments]:
     return lambda: (_in_one_buffer(z, width), np.array(labels))
 
 
-def _case(title: str, z: Array, labels: Any, width: int, **options: Any) -> Case:
+def _case(title: str, made: str, z: Array, labels: Any, width: int, **options: Any) -> Case:
     rows, classes = z.shape
-    shown = f"{rows} x {classes} logits in blocks of {width}"
-    if rows < 4:
-        shown += f"\nlabels = {list(labels)}"
+    labelled = f"{list(labels)}" if rows < 4 else "31 * np.arange(64)"
+    shown = (
+        f"{rows} x {classes} logits in blocks of {width} columns,\nz = {made}\nlabels = {labelled}"
+    )
     return Case(title, _blocks(z, labels, width), shown=shown, eps=64, **options)
 
 
-def _from_blocks(blocks: Any, labels: Array) -> Any:
-    return softmax_cross_entropy(np.concatenate([b.copy() for b in blocks], axis=1), labels)
+def _from_blocks(blocks: Any, labels: Array, reduction: Reduction = "mean") -> Any:
+    z = np.concatenate([b.copy() for b in blocks], axis=1)
+    return softmax_cross_entropy(z, labels, reduction=reduction)
 
 
 def _online_loss(
@@ -352,13 +355,39 @@ def _label_not_shifted(blocks: Any, labels: Array) -> Any:
     return np.mean(logsumexp(z, axis=1) - own)
 
 
-_Z = np.array(
-    [
-        [0.5, -1.0, 2.0, 0.0, 1.5, -0.5, 3.0, 1.0, -2.0, 0.25],
-        [2.0, 1.0, 0.5, -3.0, 0.0, 1.25, -1.0, 0.75, 2.5, -0.5],
-        [-1.0, 4.0, 0.0, 2.0, -0.25, 1.0, 0.5, -2.0, 1.75, 3.0],
-    ]
+def _label_in_block(blocks: Any, labels: Array, lowest: float = 0, *, counts: bool = True) -> Any:
+    """Return the loss with the logit of the label from the wrong block in some rows.
+
+    Without a lowest column every later block answers as well, and without a count of the columns
+    a block of number k is taken to begin at k times its own width.
+    """
+    kept = [z.copy() for z in blocks]
+    rows, own, seen = np.arange(len(labels)), np.zeros(len(labels)), 0
+    for number, z in enumerate(kept):
+        column = labels - (seen if counts else number * z.shape[1])
+        here = (column >= lowest) & (column < z.shape[1])
+        own[here] = z[rows[here], column[here]]
+        seen += z.shape[1]
+    return np.mean(logsumexp(np.concatenate(kept, axis=1), axis=1) - own)
+
+
+def _normalised_by_block(blocks: Any, labels: Array) -> Any:
+    losses, start = np.zeros(len(labels)), 0
+    for z in blocks:
+        here = np.flatnonzero((labels >= start) & (labels < start + z.shape[1]))
+        losses[here] = logsumexp(z, axis=1)[here] - z[here, labels[here] - start]
+        start += z.shape[1]
+    return losses.mean()
+
+
+IN_ITS_BLOCK = (
+    "The label numbers the columns of all blocks. In the block that has it, its column is the "
+    "label minus the number of columns before."
 )
+
+# Whole formulas, which a reader can copy.
+_MADE = "np.arange(30.0).reshape(3, 10) * 7 % 11 / 2"
+_Z = np.arange(30.0).reshape(3, 10) * 7 % 11 / 2
 _RISING = np.tile(np.arange(12.0) * 60, (2, 1))
 _MASKED = np.where(np.arange(10) < 4, -INF, _Z)
 _LARGE = 3 * np.sin(np.arange(64 * 2000.0).reshape(64, 2000) ** 1.1)
@@ -371,14 +400,24 @@ CHUNKED_LOSS = Exercise(
     section=TOGETHER,
     reference=_from_blocks,
     cases=(
-        _case("labels in the first block", _Z, [0, 2, 1], 5),
-        _case("labels in any block, the last narrower", _Z, [9, 3, 6], 4),
-        _case("all columns in one block", _Z, [9, 3, 6], 10, kind="edge"),
-        _case("blocks of one column", _Z, [9, 3, 6], 1, kind="edge"),
-        _case("one row", _Z[:1], [7], 3, kind="edge"),
-        _case("a first block of -inf, as masks make it", _MASKED, [9, 4, 6], 4, kind="edge"),
+        _case("labels in the first block", _MADE, _Z, [0, 2, 1], 5),
+        _case("labels in later blocks, the last narrower", _MADE, _Z, [9, 6, 7], 4),
+        _case("all columns in one block", _MADE, _Z, [9, 3, 6], 10, kind="edge"),
+        _case("blocks of one column", _MADE, _Z, [9, 3, 6], 1, kind="edge"),
+        _case(
+            "one row", "np.arange(10.0).reshape(1, 10) * 7 % 11 / 2", _Z[:1], [7], 3, kind="edge"
+        ),
+        _case(
+            "a first block of -inf, as masks make it",
+            f"{_MADE},\nwith -inf in the columns 0 to 3",
+            _MASKED,
+            [9, 4, 6],
+            4,
+            kind="edge",
+        ),
         _case(
             "logits around 1000, no warning",
+            f"{_MADE} + 1000",
             _Z + 1000,
             [9, 3, 6],
             4,
@@ -388,6 +427,7 @@ CHUNKED_LOSS = Exercise(
         ),
         _case(
             "logits around -1000, no warning",
+            f"{_MADE} - 1000",
             _Z - 1000,
             [9, 3, 6],
             4,
@@ -397,6 +437,7 @@ CHUNKED_LOSS = Exercise(
         ),
         _case(
             "maxima that rise by 180 a block, no warning",
+            "np.tile(60 * np.arange(12.0), (2, 1))",
             _RISING,
             [2, 11],
             3,
@@ -406,6 +447,7 @@ CHUNKED_LOSS = Exercise(
         ),
         _case(
             "maxima that fall by 180 a block, no warning",
+            "np.tile(60 * np.arange(12.0)[::-1], (2, 1))",
             _RISING[:, ::-1].copy(),
             [2, 11],
             3,
@@ -415,6 +457,7 @@ CHUNKED_LOSS = Exercise(
         ),
         _case(
             "64 x 2000 logits, a quarter of their memory",
+            "3 * np.sin(np.arange(128e3).reshape(64, 2000)**1.1)",
             _LARGE,
             np.arange(64) * 31,
             50,
@@ -425,9 +468,9 @@ CHUNKED_LOSS = Exercise(
     mistakes=(
         Mistake(
             lambda blocks, labels: softmax_cross_entropy(np.concatenate([*blocks], axis=1), labels),
-            "The blocks were collected, but each is written where the one before was: all that are "
-            "kept show the last one. Keep what a block has to tell: its maximum, its sum, and the "
-            "logit of the label if it is there.",
+            "The blocks were collected, but the iterator reuses one array, and the next block "
+            "overwrites the last: all that are kept show the last one. Keep what a block has to "
+            "tell: its maximum, its sum, and the logit of the label if it is there.",
         ),
         Mistake(
             _from_blocks,
@@ -443,7 +486,7 @@ CHUNKED_LOSS = Exercise(
         Mistake(
             lambda blocks, labels: _online_loss(blocks, labels, rescale=False),
             "The sum is not rescaled when the maximum grows: what was summed before is relative to "
-            "the old one, and wants the factor e^(old - new).",
+            "the old one, and wants the factor np.exp(old - new).",
             PARTS,
         ),
         Mistake(
@@ -459,8 +502,24 @@ CHUNKED_LOSS = Exercise(
         ),
         Mistake(
             _label_not_shifted,
-            "The label numbers the columns of all blocks. In the block that has it, its column is "
-            "the label minus the number of columns before.",
+            IN_ITS_BLOCK,
+            MACHINES,
+        ),
+        Mistake(
+            lambda blocks, labels: _label_in_block(blocks, labels, lowest=-INF),
+            f"{IN_ITS_BLOCK[:-1]}, and a negative column belongs to an earlier block; NumPy counts "
+            "it from the end.",
+            MACHINES,
+        ),
+        Mistake(
+            lambda blocks, labels: _label_in_block(blocks, labels, counts=False),
+            "The last block is narrower. Keep a running count of the columns seen.",
+            MACHINES,
+        ),
+        Mistake(
+            _normalised_by_block,
+            "Each block was normalised on its own; the sum must run over all blocks.",
+            PARTS,
         ),
         Mistake(
             _walked_twice,
@@ -471,18 +530,23 @@ CHUNKED_LOSS = Exercise(
         Mistake(
             _with_logsumexps(sum),
             "The logsumexps of the blocks are added, which multiplies their sums. They merge as "
-            "log(e^a + e^b).",
+            "np.logaddexp(a, b).",
             PARTS,
         ),
         Mistake(
             _with_logsumexps(lambda parts: np.max(parts, axis=0)),
-            "This takes the largest of the logsumexps of the blocks. They merge as log(e^a + e^b).",
+            "This takes the largest of the logsumexps of the blocks. They merge as "
+            "np.logaddexp(a, b).",
             PARTS,
         ),
         Mistake(
             _with_logsumexps(lambda parts: parts[-1]),
             "This is the logsumexp of the last block alone. It has to be merged with those before.",
             PARTS,
+        ),
+        Mistake(
+            lambda blocks, labels: _from_blocks(blocks, labels, reduction="none"),
+            "These are the losses of the rows. Take the mean of these numbers.",
         ),
         Mistake(
             lambda blocks, labels: _from_blocks(blocks, labels) * len(labels),
