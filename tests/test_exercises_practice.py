@@ -989,7 +989,7 @@ def test_the_release_has_none_and_is_told_why(tmp_path):
     notebook = nbformat.reads(release, as_version=4)
     MARK.put_tests(nbformat.reads(MASTER, as_version=4), notebook)
     for error in execute(notebook).values():
-        assert "It is not written yet: it raises NotImplementedError." in error.evalue
+        assert "It is not written yet: it raises" in error.evalue
 
 
 def test_a_mistake_costs_its_marks_once(tmp_path):

@@ -141,9 +141,11 @@ def list() -> None:  # noqa: A001
     Part I. Information
     information/entropy
      Your own entropy
-      *   entropy(p) ...
+      *   entropy(p)
+          average surprise in nats
+    information/cross-entropy
+    ...
     """
-    width = max(len(exercise.signature) for exercise in _EXERCISES.values())
     for number, (part, exercises) in enumerate(_PARTS.items()):
         print("\n" * (number > 0) + part)
         for page, of_page in itertools.groupby(exercises, lambda e: e.section.page):
@@ -151,4 +153,4 @@ def list() -> None:  # noqa: A001
             for title, of_title in itertools.groupby(of_page, lambda e: _TITLES[e.name]):
                 print(f" {title}")
                 for e in of_title:
-                    print(f"  {'*' * e.stars:3} {e.signature:{width}}  {e.title}")
+                    print(f"  {'*' * e.stars:3} {e.signature}\n      {e.title}")

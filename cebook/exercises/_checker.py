@@ -30,7 +30,7 @@ import numpy as np
 Kind = Literal["ordinary", "edge", "adversarial"]
 Arguments = tuple[Any, ...]
 
-_WIDTH = 64  # characters, so that a telephone shows a line whole
+_WIDTH = 50  # characters, so that a telephone shows a line whole
 
 
 @dataclass(frozen=True)
@@ -686,7 +686,8 @@ def _run_all(
 
 def _explanation(exercise: Exercise, outcome: Outcome, mistake: Mistake | None) -> str:
     case = outcome.case
-    lines = [_labelled("input", case.shown or _shown_arguments(exercise, case))]
+    shown = "\n".join(_wrapped(line, width=_WIDTH - 10) for line in case.shown.splitlines())
+    lines = [_labelled("input", shown or _shown_arguments(exercise, case))]
     wanted = case.raises.__name__ if case.raises else _shown(outcome.expected)
     got = _shown(outcome.value)
     if got == wanted and outcome.fault == _INEXACT:
@@ -695,7 +696,7 @@ def _explanation(exercise: Exercise, outcome: Outcome, mistake: Mistake | None) 
     if outcome.error is None and not outcome.timed_out and outcome.value is not None:
         lines.append(_labelled("got", got))
     if outcome.warning:
-        lines.append(_labelled("with", outcome.warning))
+        lines.append(_labelled("with", _wrapped(outcome.warning, width=_WIDTH - 10)))
     lines.append(_wrapped(outcome.fault))
     if mistake:
         lines.append(_wrapped(mistake.message))
@@ -716,11 +717,11 @@ _OF_PYTHON = re.compile(
 _CALL = re.compile(r"(?<=\w)\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
 
 
-def _wrapped(text: str, indent: str = "") -> str:
+def _wrapped(text: str, indent: str = "", width: int = _WIDTH) -> str:
     """Break text into lines, but not within the brackets of a call."""
     text = _CALL.sub(lambda call: call[0].replace(" ", "\0"), text)
     lines = textwrap.fill(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
     return lines.replace("\0", " ")
 
@@ -737,22 +738,23 @@ def _indented(start: str, text: str) -> str:
 def _shown_arguments(exercise: Exercise, case: Case) -> str:
     names = exercise.signature.partition("(")[2].rstrip(")").split(", ")
     parts = [*zip(names, case.fresh(), strict=False), *case.keywords.items()]
-    return "\n".join(_indented(f"{name} = ", _shown(value)) for name, value in parts)
+    starts = [(f"{name} = ", value) for name, value in parts]
+    return "\n".join(
+        _indented(start, _shown(value, width=_WIDTH - 10 - len(start))) for start, value in starts
+    )
 
 
-def _shown(value: Any, digits: int = 8) -> str:
+def _shown(value: Any, digits: int = 8, width: int = _WIDTH - 10) -> str:
     """Return a value in a few short lines."""
     if isinstance(value, tuple):
-        return "\n".join(_shown(item, digits) for item in value)
+        return "\n".join(_shown(item, digits, width) for item in value)
     if isinstance(value, np.generic):
         text = f"{value:.{digits}g}" if value.dtype.kind == "f" else str(value)
         return text if value.dtype == np.float64 else f"{text} ({value.dtype})"
     if not isinstance(value, np.ndarray):
         name = getattr(value, "__name__", "")
-        return textwrap.shorten(f"the function {name}" if name else repr(value), _WIDTH - 10)
-    text = np.array2string(
-        value, precision=digits, threshold=12, edgeitems=2, max_line_width=_WIDTH - 10
-    )
+        return textwrap.shorten(f"the function {name}" if name else repr(value), width)
+    text = np.array2string(value, precision=digits, threshold=12, edgeitems=2, max_line_width=width)
     dtype = "" if value.dtype in (np.float64, np.int64) else f" ({value.dtype})"
     lines = text.splitlines()
     lines = lines if len(lines) <= 5 else [*lines[:2], " ...", *lines[-2:]]

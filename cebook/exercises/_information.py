@@ -293,7 +293,7 @@ _kl_divergence = Exercise(
             section=_PLAIN_SUM,
         ),
         Case(
-            "the pair of the opening, with g = 1e-7: six digits",
+            "the pair of the opening: six digits",
             (_OPENING, _OPENING * (1 + 1e-7 * np.array([1, -4, 1]))),
             kind="adversarial",
             eps=2.0**32,  # p log1p(d) - (p - q) is off by 7e-10

@@ -1223,7 +1223,7 @@ _masked_loss = Exercise(
             kind="adversarial",
         ),
         Case(
-            "ignore_index is a class with the largest logit",
+            "ignore_index: a class of the largest logit",
             (np.array([[9.0, 0.0, 1.0], [9.0, 2.0, 0.0]]), np.array([2, 1]), 0),
             kind="adversarial",
         ),
