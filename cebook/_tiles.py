@@ -414,7 +414,11 @@ def _exponentiate(
     if cut.splits_rows:
         return _exponentiate_parts(rows, out, shifts, labels, finish)
     height, width = cut.rows[0].stop, rows.shape[1]
-    sums = np.empty((len(rows), _number_of_sums(width, dtype)), dtype)
+    # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
+    parts = _number_of_sums(width, dtype)
+    at_the_end = finish is None and parts <= _SHORT
+    kind = (parts, dtype) if at_the_end else (1, wide_dtype(dtype))
+    sums = np.empty((len(rows), kind[0]), kind[1])
     kept = out if out is not None and out.dtype == dtype else None
     room = scratch("exponentials", (height, width), dtype) if kept is None else kept
     starts = np.arange(0, height * width, width)
@@ -428,9 +432,12 @@ def _exponentiate(
             _write_exponentials(tile, of_rows.low, of_rows.shift, exponentials, finish is None)
         if labels is not None:
             exponentials.reshape(-1)[starts[: len(tile)] + labels[r]] = 0
-        _write_sums(exponentials, sums[r])
+        if at_the_end:
+            _write_sums(exponentials, sums[r])
+            continue
+        sums[r, 0] = of_tile = _row_sums(exponentials)
         if finish is not None:
-            finish(r, exponentials, _totals(sums[r]))
+            finish(r, exponentials, of_tile)
     return _totals(sums)
 
 
