@@ -752,6 +752,9 @@ def _write_nll_loss(
 
 def _weighted_sums(coefficients: Array, costs: Array, unread: Mask, ignored: Mask) -> Array:
     """Return the sum of every row of coefficients times costs."""
+    undefined = (np.isnan(costs) & ~unread).any(axis=-1, keepdims=True)
+    if undefined.any():
+        costs = np.where(undefined, math.nan, costs)  # such a row does not overflow besides
     with np.errstate(invalid="ignore", under="ignore"):
         products = np.where(unread, 0, coefficients * costs)
         return np.where(ignored, 0, products.sum(axis=-1))

@@ -410,6 +410,12 @@ def test_a_weight_of_zero_does_not_hide_nan(name, targets):
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_a_row_that_is_nan_does_not_overflow_besides(name):
+    largest = np.finfo(np.float64).max
+    assert np.isnan(call(name, [[NAN, -largest]], [[0.5, 0.5]], weight=[1, 3]))
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_what_is_in_an_ignored_row_does_not_matter(name):
     scores = np.array([[NAN, -1], [-1, -2], [-INF, -INF], [-INF, NAN]])
     options = {"ignore_index": -1, "return_grad": True}
