@@ -398,6 +398,35 @@ def test_what_the_reader_has_switched_on_raises_nothing():
         ce.exercises.check("softmax", right_softmax)
 
 
+def test_arrays_in_a_pair_belong_to_the_caller_too():
+    def scaled_in_place(pair):
+        pair[1][...] *= 2
+        return pair[1].copy()
+
+    def of_pair(pair):
+        return 2 * pair[1]
+
+    case = Case("a pair", ((np.ones(2), np.arange(2.0)),))
+    said = failure(scaled_in_place, case, reference=of_pair)
+    assert "It changed its argument number 1." in said
+    passes(of_pair, case, reference=of_pair)
+
+
+def test_errors_of_one_type_are_told_apart():
+    def mismatched(x):
+        return x[np.arange(3), np.arange(2)]
+
+    exercise_of_two = exercise(
+        Case("one", (np.ones((3, 3)),)), mistakes=(Mistake(mismatched, "It has 2."),)
+    )
+    with pytest.raises(AssertionError) as caught:
+        raise find_failure(exercise_of_two, mismatched, 10)
+    assert "It has 2." in str(caught.value)
+    with pytest.raises(AssertionError) as caught:
+        raise find_failure(exercise_of_two, lambda x: x[7], 10)
+    assert "It has 2." not in str(caught.value)
+
+
 def test_every_call_gets_its_own_arguments():
     seen = []
     case = Case("two", (np.ones(2),))
@@ -883,6 +912,33 @@ def on_paper(z, labels):
     return np.mean((m - z[np.arange(len(z)), labels]) + np.log(total))
 
 
+def shifted_by(shift, z, labels):
+    """Return the loss on paper with another number than the largest of each row."""
+    d = z - shift(z, axis=1, keepdims=True)
+    return (np.log(np.exp(d).sum(axis=1)) - d[np.arange(len(z)), labels]).mean()
+
+
+def picked_below(shift, z, labels):
+    s = np.exp(z - shift(z, axis=1, keepdims=True))
+    s /= s.sum(axis=1, keepdims=True)
+    return -np.mean(np.log(s[np.arange(len(z)), labels]))
+
+
+def batch_maximum(z, **_):
+    return z.max()
+
+
+def total_minus_one(z, labels):
+    d = z - z.max(axis=1, keepdims=True)
+    total = np.exp(d).sum(axis=1)
+    return np.mean(np.log1p(total - 1) - d[np.arange(len(z)), labels])
+
+
+def one_too_many(z, labels):
+    d = z - z.max(axis=1, keepdims=True)
+    return np.mean(np.log1p(np.exp(d).sum(axis=1)) - d[np.arange(len(z)), labels])
+
+
 def shifted_by_the_label(z, labels):
     odds = np.exp(z - z[np.arange(len(z)), labels][:, None])
     return np.mean(np.log1p(odds.sum(axis=1) - 1))
@@ -988,6 +1044,12 @@ def every_label_counts(z, labels, ignore_index):
     return -right_log_softmax(z)[np.arange(len(z)), labels].mean()
 
 
+def subtracted_late(z, labels, ignore_index):
+    keep = labels != ignore_index
+    own = z[keep][np.arange(keep.sum()), labels[keep]]
+    return np.mean(right_logsumexp(z[keep]) - own)
+
+
 def over_the_other_classes(z, labels, eps):
     targets = np.full(z.shape, eps / (z.shape[1] - 1), dtype=z.dtype)
     targets[np.arange(len(z)), labels] = 1 - eps
@@ -1060,7 +1122,7 @@ WRONG = {
         (softmax_of_columns, "That is over axis 0"),
         (softmax_of_the_batch, "The whole batch became one distribution"),
         (below_the_batch_maximum, "Subtract the largest logit of each row, z.max(axis=-1"),
-        (softmax_in_place, "assign to no part of it."),
+        (softmax_in_place, "write x = x - m, not x -= m"),
         (lambda z: right_softmax(z) / (1 + 1e-9), "nothing has to be added to it"),
         (softmax_in_float64, "The dtype of the result is float64, where float32 is wanted"),
         (softmax_for_two_dimensions, "It raised AxisError: axis 1 is out of bounds"),
@@ -1128,7 +1190,16 @@ WRONG = {
             lambda z, y: np.mean(right_logsumexp(z) - z[np.arange(len(z)), y]),
             "both near 1000, are rounded there",
         ),
-        (on_paper, "the loss has lost all its digits"),
+        (on_paper, "1 + 8e-18 is rounded to 1"),
+        (total_minus_one, "gone before any logarithm, np.log1p(total - 1) included"),
+        (lambda z, y: shifted_by(np.min, z, y), "The minimum (or the mean) of a row with"),
+        (lambda z, y: shifted_by(np.mean, z, y), "The minimum (or the mean) of a row with"),
+        (lambda z, y: picked_below(np.min, z, y), "The minimum (or the mean) of a row with"),
+        (lambda z, y: picked_below(np.mean, z, y), "The minimum (or the mean) of a row with"),
+        (lambda z, y: picked_below(batch_maximum, z, y), "underflows to 0 and its logarithm is"),
+        (lambda z, y: picked_below(batch_maximum, z, y), "the largest of the whole batch"),
+        (lambda z, y: shifted_by(batch_maximum, z, y), "the largest of the whole batch"),
+        (one_too_many, "np.log1p adds 1 itself"),
         (shifted_by_the_label, "The logit of the label was subtracted, and if it is -inf"),
         (lambda z, y: np.sum(-right_log_softmax(z)[range(len(z)), y]), "That is the sum of the"),
         (lambda z, y: -np.mean(one_hot(y, z) * right_log_softmax(z)), "rows times classes, N K"),
@@ -1147,7 +1218,7 @@ WRONG = {
         (divided_by_h, "divide by 2h"),
         (tiny_step, "The step is too short"),
         (fixed_step, "lost in a large entry"),
-        (moves_x_itself, "assign to no part of it."),
+        (moves_x_itself, "not x[...] = 0."),
         (keeps_integers, "x holds integers"),
     ],
     "masked_loss": [
@@ -1155,6 +1226,15 @@ WRONG = {
         (times_the_mask, "0 * nan is nan"),
         (zero_when_empty, "The mean of nothing is not 0"),
         (every_label_counts, "The ignored rows were counted"),
+        (
+            lambda z, y, i: -right_log_softmax(z[y != i])[np.arange(sum(y != i)), y].mean(),
+            "z and labels no longer have the same number of rows",
+        ),
+        (
+            lambda z, y, i: -right_log_softmax(z)[np.arange(len(z)), y[y != i]].mean(),
+            "z and labels no longer have the same number of rows",
+        ),
+        (subtracted_late, "rounded there, and then subtracted. Take the logarithm on paper"),
         (
             lambda z, y, i: right_masked_loss(z[y >= 0], y[y >= 0], -100),
             "What is ignored is said by ignore_index",

@@ -76,7 +76,8 @@ def combined_mean(means, counts):
 
 def merge_logsumexp(a, b):
     m = np.maximum(a, b)
-    return np.where(m == -np.inf, m, m + np.log1p(np.exp(-abs(a - b))))
+    near = np.where(m == -np.inf, 0, m)
+    return m + np.log1p(np.exp(np.minimum(a, b) - near))
 
 
 def merge_softmax(one, other):
@@ -185,6 +186,14 @@ def max_form(z, y):
     return (np.maximum(z, 0) - z * y + np.log1p(np.exp(-abs(z)))).mean()
 
 
+def chain_rule(a, y):
+    return (a - y) / (a * (1 - a)) * (a * (1 - a)) / a.size
+
+
+def chain_rule_of_logs(a, y):
+    return (-y / a + (1 - y) / (1 - a)) * a * (1 - a) / a.size
+
+
 def penalty_of(mean, rho):
     return rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean))
 
@@ -197,6 +206,42 @@ def sums_as_they_are(one, other):
 def nan_from_nothing(one, other):
     m = np.maximum(one[0], other[0])
     return m, one[1] * np.exp(one[0] - m) + other[1] * np.exp(other[0] - m)
+
+
+def warned_of_nothing(a, b):
+    m = np.maximum(a, b)
+    return np.where(m == -np.inf, m, m + np.log1p(np.exp(-abs(a - b))))
+
+
+def warned_of_nothing_in_a_pair(one, other):
+    m, total = nan_from_nothing(one, other)
+    return m, np.where(m == -np.inf, 0, total)
+
+
+def all_or_nothing(one, other):
+    m = np.maximum(one[0], other[0])
+    if np.isinf(m).any():
+        return m, np.zeros_like(one[1])
+    return merge_softmax(one, other)
+
+
+def scaled_in_place(one, other):
+    m = np.maximum(one[0], other[0])
+    near = np.where(m == -np.inf, 0, m)
+    total = one[1]
+    total *= np.exp(one[0] - near)
+    total += other[1] * np.exp(other[0] - near)
+    return m, total
+
+
+def unshifted(one, other, divided):
+    m = np.maximum(one[0], other[0])
+    return m, divided(one[1] * np.exp(one[0]) + other[1] * np.exp(other[0]), m)
+
+
+def stand_in_returned(one, other):
+    m, total = merge_softmax(one, other)
+    return np.where(m == -np.inf, 0, m), total
 
 
 def upside_down(one, other):
@@ -356,7 +401,13 @@ WRONG = {
         (lambda z, y: (sigmoid(z) - y) / sigmoid_derivative(z) / z.size, "in the probability a"),
         (lambda z, y: (z - y) / z.size, "not the logit minus the target"),
         (lambda z, y: np.mean(sigmoid(z) - y), "an entry for every logit"),
-        (lambda z, y: (plain_sigmoid(z) - y) / z.size, "exp(-z) overflows on the way"),
+        (
+            lambda z, y: (plain_sigmoid(z) - y) / z.size,
+            "overflow encountered in exp. np.exp(-z) overflows on the way",
+        ),
+        (lambda z, y: chain_rule(sigmoid(z), y), "0/0 in floats. Cancel it on paper: a - y."),
+        (lambda z, y: chain_rule(plain_sigmoid(z), y), "Cancel it on paper: a - y."),
+        (lambda z, y: chain_rule_of_logs(sigmoid(z), y), "Cancel it on paper: a - y."),
     ],
     "autoencoder_penalty": [
         (
@@ -410,7 +461,13 @@ WRONG = {
         (lambda a, b: b + np.log(1 + np.exp(a - b)), "This takes out b"),
         (
             lambda a, b: np.maximum(a, b) + np.log1p(np.exp(-abs(a - b))),
-            "a line of its own: where m is -inf",
+            "one nan is enough for the row. Where m is -inf, subtract 0 instead",
+        ),
+        (warned_of_nothing, "The result is right, but came with a RuntimeWarning"),
+        (warned_of_nothing, "np.log1p(np.exp(low - base)) with low = np.minimum(a, b)"),
+        (
+            lambda a, b: np.maximum(a, b) if -np.inf in np.maximum(a, b) else merge_logsumexp(a, b),
+            "Some rows are empty, others are not",
         ),
         (lambda a, b: np.where(a > b, a, b), "the larger part alone"),
         (lambda a, b: a + b, "the logarithm of a product"),
@@ -419,6 +476,19 @@ WRONG = {
     ],
     "merge_softmax": [
         (nan_from_nothing, "m1 - m is -inf - (-inf)"),
+        (all_or_nothing, "Some rows are empty, others are not: decide for each row"),
+        (warned_of_nothing_in_a_pair, "The result is right, but came with a RuntimeWarning"),
+        (warned_of_nothing_in_a_pair, "base = np.where(m > -np.inf, m, 0), and S1 *"),
+        (scaled_in_place, "It changed its argument number 1."),
+        (
+            lambda one, other: unshifted(one, other, lambda V, m: V * np.exp(-m)),
+            "exp(m1) is not shifted",
+        ),
+        (
+            lambda one, other: unshifted(one, other, lambda V, m: V / np.exp(m)),
+            "exp(m1) is not shifted",
+        ),
+        (stand_in_returned, "the m that is returned stays -inf"),
         (
             lambda one, other: (np.maximum(one[0], other[0]), one[1] + other[1]),
             "The sums are relative to different maxima",
@@ -491,7 +561,8 @@ def told(name, solution, capsys):
 def test_a_wrong_solution_is_told_what_is_wrong(name, solution, piece, capsys):
     message = told(name, solution, capsys)
     assert piece in message
-    assert "section" in message or "where a tuple of 2 is wanted" in message
+    of_python = "where a tuple of 2 is wanted", "It changed its argument"
+    assert "section" in message or any(fault in message for fault in of_python)
 
 
 @pytest.mark.parametrize(

@@ -336,10 +336,11 @@ def _fault_of_input(case: Case, arguments: Arguments) -> str:
     if callable(case.arguments):
         return ""
     for number, (before, after) in enumerate(zip(case.arguments, arguments, strict=True)):
-        if isinstance(before, np.ndarray) and not _same(before, after):
+        if not _same(before, after):
             return (
                 f"It changed its argument number {number + 1}. An array that is passed in belongs "
-                "to the caller: write z = z - m, not z -= m, and assign to no part of it."
+                "to the caller: write x = x - m, not x -= m, and x = np.where(...), "
+                "not x[...] = 0."
             )
     return ""
 
@@ -351,7 +352,12 @@ def _fault_of_memory(outcome: Outcome) -> str:
     return f"It needed {peak / 1e6:.1f} MB at once, where {limit / 1e6:.1f} MB are enough."
 
 
-def _same(before: np.ndarray[Any, Any], after: Any) -> bool:
+def _same(before: Any, after: Any) -> bool:
+    """Say whether an array, or every array in a tuple, is what it was."""
+    if isinstance(before, tuple):
+        return all(map(_same, before, after))
+    if not isinstance(before, np.ndarray):
+        return True
     return before.shape == after.shape and np.array_equal(
         before, after, equal_nan=before.dtype.kind == "f"
     )
@@ -576,7 +582,10 @@ def _recognises(predicate: Callable[[Arguments, Any, Any], bool], outcome: Outco
 
 def _alike(one: Outcome, other: Outcome) -> bool:
     if one.error is not None or other.error is not None:
-        return type(one.error) is type(other.error)
+        # "shape mismatch: ..." and "index -100 is ..." are both an IndexError.
+        return type(one.error) is type(other.error) and _kind(str(one.error)) == _kind(
+            str(other.error)
+        )
     return _alike_values(one.value, other.value)
 
 

@@ -97,6 +97,17 @@ def _shifted(a: Array, b: Array) -> Any:
     return m + np.log(np.exp(a - m) + np.exp(b - m))
 
 
+def _larger_or_merged(a: Array, b: Array) -> Any:
+    m = np.maximum(a, b)
+    return m if np.isinf(m).any() else merge_logsumexp(a, b)
+
+
+_LOW_MINUS_BASE = (
+    "Where m is -inf, subtract 0 instead: base = np.where(m > -np.inf, m, 0), and "
+    "m + np.log1p(np.exp(low - base)) with low = np.minimum(a, b). "
+)
+
+
 MERGE_LOGSUMEXP = Exercise(
     name="merge_logsumexp",
     signature="merge_logsumexp(a, b)",
@@ -114,8 +125,18 @@ MERGE_LOGSUMEXP = Exercise(
             kind="edge",
             absolute=5e-7,
         ),
-        Case("an empty part, -inf, changes nothing", (f64(-INF, 2), f64(1, -INF)), kind="edge"),
-        Case("two empty parts are an empty part", (f64(-INF, 0), f64(-INF, 0)), kind="edge"),
+        Case(
+            "an empty part changes nothing, no warning",
+            (f64(-INF, 2), f64(1, -INF)),
+            kind="edge",
+            quiet=True,
+        ),
+        Case(
+            "two empty parts are one, no warning",
+            (f64(-INF, 0), f64(-INF, 0)),
+            kind="edge",
+            quiet=True,
+        ),
         Case("around 1000, no warning", (f64(1000), f64(1001)), kind="adversarial", quiet=True),
         Case("around -1000, no warning", (f64(-1000), f64(-1001)), kind="adversarial", quiet=True),
         Case(
@@ -145,7 +166,16 @@ MERGE_LOGSUMEXP = Exercise(
         Mistake(
             _shifted,
             "For two empty parts a - m is -inf - (-inf), which is nan, and one nan is enough for "
-            "the row. The neutral element wants a line of its own: where m is -inf, return m.",
+            "the row. " + _LOW_MINUS_BASE,
+        ),
+        Mistake(
+            lambda a, b: np.where(np.maximum(a, b) == -INF, -INF, _shifted(a, b)),
+            _LOW_MINUS_BASE + "Then np.log takes no 0, and np.where has nothing to hide.",
+        ),
+        Mistake(
+            _larger_or_merged,
+            "Some rows are empty, others are not: decide for each row, with np.where, not once "
+            "for all.",
         ),
         Mistake(
             lambda a, b: np.log1p(np.exp(-abs(a - b))),
@@ -174,7 +204,11 @@ Pair = tuple[Any, Any]
 
 def _scaled(m: Array, pair: Pair) -> Any:
     """Return a sum relative to a maximum of more logits; 0 if there are none at all."""
-    return np.where(m == -INF, 0, pair[1] * np.exp(pair[0] - m))
+    return pair[1] * np.exp(pair[0] - _base(m))
+
+
+def _base(m: Array) -> Array:
+    return np.where(m > -INF, m, 0)
 
 
 def _merge(one: Pair, other: Pair) -> Pair:
@@ -185,6 +219,21 @@ def _merge(one: Pair, other: Pair) -> Pair:
 def _merge_if_not_empty(one: Pair, other: Pair) -> Pair:
     m = np.maximum(one[0], other[0])
     return m, one[1] * np.exp(one[0] - m) + other[1] * np.exp(other[0] - m)
+
+
+def _merge_with_where(one: Pair, other: Pair) -> Pair:
+    m, total = _merge_if_not_empty(one, other)
+    return m, np.where(m == -INF, 0, total)
+
+
+def _merge_or_nothing(one: Pair, other: Pair) -> Pair:
+    m, total = _merge(one, other)
+    return m, np.zeros_like(total) if np.isinf(m).any() else total
+
+
+def _merge_unshifted(one: Pair, other: Pair) -> Pair:
+    m = np.maximum(one[0], other[0])
+    return m, (one[1] * np.exp(one[0]) + other[1] * np.exp(other[0])) / np.exp(m)
 
 
 def _merge_upside_down(one: Pair, other: Pair) -> Pair:
@@ -203,6 +252,10 @@ def _merge_first_unscaled(one: Pair, other: Pair) -> Pair:
 
 
 _NOTHING = f64(-INF), f64(0)
+_SUBTRACT_BASE = (
+    "Where m is -inf, subtract 0 instead: base = np.where(m > -np.inf, m, 0), and "
+    "S1 * np.exp(m1 - base) + S2 * np.exp(m2 - base). The m that you return stays -inf."
+)
 
 MERGE_SOFTMAX = Exercise(
     name="merge_softmax",
@@ -215,9 +268,24 @@ MERGE_SOFTMAX = Exercise(
         Case("three rows", ((f64(1, 2, 0), f64(1.5, 1, 2)), (f64(3, -1, 0.5), f64(2, 1.25, 1)))),
         Case("equal maxima", ((f64(2), f64(1.5)), (f64(2), f64(3)))),
         Case("a block of a thousand logits", ((f64(4), f64(250.5)), (f64(4.5), f64(1)))),
-        Case("nothing, and a block", (_NOTHING, (f64(3), f64(1.5))), kind="edge"),
-        Case("a block, and nothing", ((f64(3), f64(1.5)), _NOTHING), kind="edge"),
-        Case("nothing twice is nothing", (_NOTHING, _NOTHING), kind="edge"),
+        Case(
+            "nothing, and a block, no warning",
+            (_NOTHING, (f64(3), f64(1.5))),
+            kind="edge",
+            quiet=True,
+        ),
+        Case(
+            "a block, and nothing, no warning",
+            ((f64(3), f64(1.5)), _NOTHING),
+            kind="edge",
+            quiet=True,
+        ),
+        Case(
+            "nothing in one of three rows, no warning",
+            ((f64(-INF, 1, -INF), f64(0, 1.5, 0)), (f64(-INF, 0, 2), f64(0, 1, 1.25))),
+            kind="edge",
+            quiet=True,
+        ),
         Case(
             "logits around 1000, no warning",
             ((f64(1000), f64(1.5)), (f64(1002), f64(1))),
@@ -233,9 +301,24 @@ MERGE_SOFTMAX = Exercise(
     ),
     mistakes=(
         Mistake(
+            _merge_unshifted,
+            "exp(m1) is not shifted: it overflows near 1000, and with nothing in either block it "
+            "is 0/0. Take S1 * np.exp(m1 - m), which never overflows.",
+        ),
+        Mistake(
             _merge_if_not_empty,
-            "With nothing in either block m1 - m is -inf - (-inf), and the sum is nan. The "
-            "neutral element wants a line of its own: where m is -inf, the sum is 0.",
+            "With nothing in either block m1 - m is -inf - (-inf), and the sum is nan. "
+            + _SUBTRACT_BASE,
+        ),
+        Mistake(_merge_with_where, _SUBTRACT_BASE),
+        Mistake(
+            _merge_or_nothing,
+            "Some rows are empty, others are not: decide for each row, with np.where, not once "
+            "for all.",
+        ),
+        Mistake(
+            lambda one, other: (_base(_merge(one, other)[0]), _merge(one, other)[1]),
+            "The stand-in is for the exponents only; the m that is returned stays -inf.",
         ),
         Mistake(
             lambda one, other: (np.maximum(one[0], other[0]), one[1] + other[1]),

@@ -439,6 +439,15 @@ def _error(z: Array, y: Array) -> Any:
     return sigmoid(z) - y
 
 
+def _factor_by_factor(a: Array, y: Array) -> Any:
+    return (a - y) / (a * (1 - a)) * (a * (1 - a)) / a.size
+
+
+_ZERO_BY_ZERO = (
+    "a is rounded to 1, 1 - a is 0, and a factor that cancels on paper is 0/0 in floats. Cancel it "
+    "on paper: a - y."
+)
+
 GRADIENT_OF_CROSS_ENTROPY = Exercise(
     name="sigmoid_cross_entropy_gradient",
     signature="sigmoid_cross_entropy_gradient(z, y)",
@@ -478,9 +487,17 @@ GRADIENT_OF_CROSS_ENTROPY = Exercise(
     mistakes=(
         Mistake(
             lambda z, y: (_plain_sigmoid(z) - y) / z.size,
-            "The gradient is right, but np.exp(-z) overflows on the way. Take a sigmoid that uses "
-            "np.exp(-abs(z)), as in the exercise on the sigmoid.",
+            "np.exp(-z) overflows on the way. Take a sigmoid that uses np.exp(-abs(z)), as in the "
+            "exercise on the sigmoid.",
             SLOPE,
+        ),
+        Mistake(
+            lambda z, y: _factor_by_factor(sigmoid(z), y),
+            _ZERO_BY_ZERO,
+        ),
+        Mistake(
+            lambda z, y: _factor_by_factor(_plain_sigmoid(z), y),
+            _ZERO_BY_ZERO,
         ),
         Mistake(
             lambda z, y: (np.exp(z) / (1 + np.exp(z)) - y) / z.size,

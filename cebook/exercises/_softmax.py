@@ -46,6 +46,14 @@ _OF_EACH_ROW = (
     "Subtract the largest logit of each row, z.max(axis=-1, keepdims=True). With the largest of "
     "the whole batch all exponentials of a low row underflow to 0, and 0/0 is nan."
 )
+_WANTS_ITS_OWN = (
+    "z.max() is the largest of the whole batch. Every row wants its own: "
+    "z.max(axis=1, keepdims=True)."
+)
+_MINIMUM_OR_MEAN = (
+    "The minimum (or the mean) of a row with a -inf is -inf, and -inf - (-inf) is nan. Subtract "
+    "the largest."
+)
 _NOTHING_ADDED = (
     "The sum of the shifted exponentials is at least 1, so that nothing has to be added to it; "
     "what is added makes the probabilities sum to less than 1."
@@ -99,6 +107,14 @@ def _naive_of_all(z: Any) -> Any:
 def _below_batch_maximum(z: Any) -> Any:
     powers = np.exp(z - z.max())
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _below(z: Any, shift: Any) -> Any:
+    return z - getattr(z, shift)(axis=-1, keepdims=True)
+
+
+def _log_of_sum(z: Any) -> Any:
+    return np.log(np.exp(z).sum(axis=-1))
 
 
 def _plain_logsumexp(z: Any) -> Any:
@@ -755,6 +771,23 @@ _loss = Exercise(
             _AXIS,
         ),
         Mistake(
+            lambda z, y: -np.log(_at(_naive(_below(z, "min")), y)).mean(),
+            _MINIMUM_OR_MEAN,
+            _LARGEST,
+            decisive=("another class at -inf",),
+        ),
+        Mistake(
+            lambda z, y: (_log_of_sum(_below(z, "mean")) - _at(_below(z, "mean"), y)).mean(),
+            _MINIMUM_OR_MEAN,
+            _LARGEST,
+            decisive=("another class at -inf",),
+        ),
+        Mistake(
+            lambda z, y: (_plain_losses(z, y) + np.log1p(1 / _powers(z).sum(axis=-1))).mean(),
+            "np.log1p adds 1 itself: leave one largest term out of the sum.",
+            _LOSS_OF_ZERO,
+        ),
+        Mistake(
             lambda z, y: -(_rows_of_one_hot(z, y) * np.log(_naive(z))).sum(axis=-1).mean(),
             "0 * np.log(0) is nan: pick the entry of the label. And " + _OVERFLOW,
         ),
@@ -783,6 +816,16 @@ _loss = Exercise(
             "The probability underflows to 0 and its logarithm is -inf. " + _LOSS_ON_PAPER,
         ),
         Mistake(
+            lambda z, y: -np.log(_at(_below_batch_maximum(z), y)).mean(),
+            f"The probability underflows to 0 and its logarithm is -inf. {_LOSS_ON_PAPER} And "
+            + _WANTS_ITS_OWN,
+        ),
+        Mistake(
+            lambda z, y: (_log_of_sum(z - z.max()) - _at(z - z.max(), y)).mean(),
+            _WANTS_ITS_OWN,
+            _LARGEST,
+        ),
+        Mistake(
             lambda z, y: (_plain_logsumexp(z) - _at(z, y)).mean(),
             "The log-sum-exp and z_y are both near 1000, are rounded there, and then subtracted. "
             + _WITHOUT_ONE_LARGEST,
@@ -800,14 +843,15 @@ _loss = Exercise(
             + _WITHOUT_ONE_LARGEST,
         ),
         Mistake(
-            lambda z, y: (np.log(np.exp(z).sum(axis=-1)) - _at(z, y)).mean(),
+            lambda z, y: (_log_of_sum(z) - _at(z, y)).mean(),
             "exp overflows above 88.7 in float32 (709.8 in float64). " + _WITHOUT_ONE_LARGEST,
             _LARGEST,
         ),
         Mistake(
             lambda z, y: _plain_losses(z, y).mean(),
-            "1 + 8e-18 is rounded to 1, and np.log(1) is 0: the loss has lost all its digits. "
-            "Leave one largest term, which is 1, out of the sum and take np.log1p of the others.",
+            "1 + 8e-18 is rounded to 1, and the 8e-18 is gone before any logarithm, "
+            "np.log1p(total - 1) included. Leave one largest term, which is 1, out of the sum and "
+            "take np.log1p of the others.",
             _LOSS_OF_ZERO,
         ),
     ),
@@ -1190,6 +1234,16 @@ def _naive_masked(z: Any, labels: Any, ignore_index: int) -> Any:
     return -np.log(_at(_naive(z[counts]), labels[counts])).mean()
 
 
+def _subtracted_late(z: Any, labels: Any, ignore_index: int) -> Any:
+    counts = labels != ignore_index
+    z, labels = z[counts], labels[counts]
+    return (_plain_logsumexp(z) - _at(z, labels)).mean()
+
+
+_SELECT_FROM_BOTH = (
+    "z and labels no longer have the same number of rows. Select the rows that count from both: "
+    "z[keep], labels[keep]."
+)
 _IGNORED = np.array([2, -100, 1, -100])
 _PADDED = np.array([[1.0, 2.0, 3.0], [np.nan, np.nan, np.nan], [0.0, 1.0, 0.5]])
 
@@ -1241,6 +1295,14 @@ _masked_loss = Exercise(
         Mistake(
             lambda z, y, i: _plain_losses(z[y != i], y[y != i]),
             "These are the losses of the rows that count. Take the mean of these numbers.",
+        ),
+        Mistake(lambda z, y, i: _plain_losses(z[y != i], y).mean(), _SELECT_FROM_BOTH),
+        Mistake(lambda z, y, i: _plain_losses(z, y[y != i]).mean(), _SELECT_FROM_BOTH),
+        Mistake(
+            _subtracted_late,
+            "The log-sum-exp and z_y are both near 1000, are rounded there, and then subtracted. "
+            + _LOSS_ON_PAPER,
+            _REPAIRED,
         ),
         Mistake(
             lambda z, y, i: _plain_losses(z, y).mean(),
