@@ -172,8 +172,8 @@ def assert_loss_is_right(name, problem):
         for actual, truth in zip(loss, losses, strict=True):
             assert_near(actual, truth, 4)
     else:
-        losses = [mpmath.fsum(losses)]
-        assert_near(loss, losses[0], 4)
+        losses.append(mpmath.fsum(losses))
+        assert_near(loss, losses[-1], 4)
     assert not np.signbit(np.asarray(loss)[~np.isnan(loss)]).any()
     # What is too large for the dtype, alone or on the way, may be said; nothing else.
     if complaints:
