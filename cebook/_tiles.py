@@ -167,11 +167,14 @@ def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(dtype, np.float64)
 
 
-def _load(rows: Array, dtype: np.dtype[Any]) -> Array:
-    """Return a tile as a contiguous array of ``dtype``, itself if it is one already."""
+def _load(rows: Array, dtype: np.dtype[Any], name: str = "logits") -> Array:
+    """Return a tile as a contiguous array of ``dtype``, itself if it is one already.
+
+    Several tiles at a time have names of their own.
+    """
     if rows.dtype == dtype and rows.flags.c_contiguous:
         return rows
-    tile = scratch("logits", rows.shape, dtype)
+    tile = scratch(name, rows.shape, dtype)
     np.copyto(tile, rows)
     return tile
 
@@ -362,10 +365,9 @@ def _write_exponentials(
     high = shift + (margin + 1)
     nearest = np.where((low > 0) | (high < 0), np.minimum(abs(low), abs(high)), 0)
     exact = (np.maximum(abs(low - shift), margin + 1) <= nearest) | (shift == 0)
-    few = None if exact.all() else _few_rounded(tile, np.where(exact, 0, shift))
     if exact.all():
         np.exp(out, out=out)
-    elif few is not None:
+    elif (few := _few_rounded(tile, np.where(exact, 0, shift))) is not None:
         lost_of_few = tile[few] - (out[few] + shift[few[0]])
         np.exp(out, out=out)
         out[few] += lost_of_few * out[few]
@@ -393,6 +395,16 @@ def _few_rounded(tile: Array, shift: Array) -> tuple[Labels, Labels] | None:
     return at if len(at[0]) < tile.size / 16 else None
 
 
+def _write_shifted(
+    tile: Array, shifts: _Shifts | None, out: Array, only_to_add_up: bool = False
+) -> None:
+    """Write the exponentials of a tile, of which no row or every row has a shift."""
+    if shifts is None:
+        np.exp(tile, out=out)
+    else:
+        _write_exponentials(tile, shifts.low, shifts.shift, out, only_to_add_up)
+
+
 Finish = Callable[[slice, Any, Array], None]
 
 
@@ -417,19 +429,16 @@ def _exponentiate(
     # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
     parts = _number_of_sums(width, dtype)
     at_the_end = finish is None and parts <= _SHORT
-    kind = (parts, dtype) if at_the_end else (1, wide_dtype(dtype))
-    sums = np.empty((len(rows), kind[0]), kind[1])
+    if not at_the_end:
+        parts = 1
+    sums = np.empty((len(rows), parts), dtype if at_the_end else wide_dtype(dtype))
     kept = out if out is not None and out.dtype == dtype else None
     room = scratch("exponentials", (height, width), dtype) if kept is None else kept
     starts = np.arange(0, height * width, width)
     for r in cut.rows:
         tile = _load(rows[r], dtype)
         exponentials = room[: len(tile)] if kept is None else room[r]
-        if shifts is None:
-            np.exp(tile, out=exponentials)
-        else:
-            of_rows = shifts.some(r)
-            _write_exponentials(tile, of_rows.low, of_rows.shift, exponentials, finish is None)
+        _write_shifted(tile, shifts and shifts.some(r), exponentials, finish is None)
         if labels is not None:
             exponentials.reshape(-1)[starts[: len(tile)] + labels[r]] = 0
         if at_the_end:
@@ -454,10 +463,7 @@ def _exponentiate_parts(
     def add_up(r: slice, c: slice) -> None:
         tile = _load(rows[r, c], dtype)
         exponentials = scratch("exponentials", tile.shape, dtype) if kept is None else kept[r, c]
-        if shifts is None:
-            np.exp(tile, out=exponentials)
-        else:
-            _write_exponentials(tile, shifts.low[r], shifts.shift[r], exponentials)
+        _write_shifted(tile, shifts and shifts.some(r), exponentials)
         if labels is not None:
             columns = labels[r] - c.start
             here = np.flatnonzero((columns >= 0) & (columns < tile.shape[1]))
@@ -896,7 +902,7 @@ def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> A
     sums = np.empty((height, len(cut.columns)), wide_dtype(dtype))
 
     def on_tile(r: slice, c: slice) -> None:
-        tiles = [_load_as(f"table {i}", table[r, c], dtype) for i, table in enumerate(tables)]
+        tiles = [_load(table[r, c], dtype, f"table {i}") for i, table in enumerate(tables)]
         of_tile = terms(*(tile.reshape(-1) for tile in tiles))
         of_rows = sums[r, c.start // cut.columns[0].stop]
         if len(of_tile) == 3 and len(of_rows) == 1:
@@ -913,12 +919,3 @@ def _sums_of_terms(terms: Terms, tables: list[Array], dtype: np.dtype[Any]) -> A
         for r in cut.rows:
             on_tile(r, cut.columns[0])
     return np.asarray(sums.sum(axis=1))
-
-
-def _load_as(name: str, rows: Array, dtype: np.dtype[Any]) -> Array:
-    """Return a tile as :func:`_load` does, where there are several at a time."""
-    if rows.dtype == dtype and rows.flags.c_contiguous:
-        return rows
-    tile = scratch(name, rows.shape, dtype)
-    np.copyto(tile, rows)
-    return tile
