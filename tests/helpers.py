@@ -1,5 +1,6 @@
-"""What the tests of several modules share: bad input, memory layouts, and the text of an error."""
+"""What tests of several modules share: bad input, memory layouts, the text of errors and pages."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -46,3 +47,12 @@ def message(error, function, *inputs, **options):
         function(*inputs, **options)
     assert type(caught.value) is error
     return str(caught.value)
+
+
+def words_of(path):
+    """Return the text of a page without its code and what that prints."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import pickle
 import re
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 import IPython.core.interactiveshell
 import numpy as np
 import pytest
-from helpers import message
+from helpers import message, words_of
 
 import cebook as ce
 from cebook.exercises import _EXERCISES, _IN_THE_BOOK, _PARTS, _checker
@@ -76,10 +75,7 @@ def test_an_exercise_is_complete(name):
 
 def headings(page):
     """Return the labels of a page, each with the heading under it."""
-    notebook = json.loads((BOOK / f"{page}.ipynb").read_text(encoding="utf-8"))
-    text = "\n".join(
-        "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
-    )
+    text = words_of(BOOK / f"{page}.ipynb")
     found = {}
     for block in re.finditer(r"^((?:\(.+\)=\n)+)#+ (.+)$", text, flags=re.MULTILINE):
         for label in re.findall(r"\((.+)\)=", block[1]):

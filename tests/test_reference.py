@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import words_of
 
 import cebook as ce
 
@@ -39,13 +40,6 @@ OF_WELL_KNOWN_TEXTS = [
 def cells_of(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [{**cell, "source": "".join(cell["source"])} for cell in cells]
-
-
-def words_of(path):
-    """Return the text of a page without its code and what that prints."""
-    if path.suffix == ".md":
-        return path.read_text(encoding="utf-8")
-    return "\n\n".join(c["source"] for c in cells_of(path) if c["cell_type"] == "markdown")
 
 
 def headings_with_labels(path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import words_of
 
 BOOK = Path(__file__).parents[1] / "book"
 PAGE = BOOK / "reference" / "pitfalls.ipynb"
@@ -17,16 +18,8 @@ SECTION = re.compile(r"^\(([\w-]+)\)=\n(?=(?:\([\w-]+\)=\n)*#)", flags=re.MULTIL
 EXERCISE = re.compile(r"^```\{exercise\} .+\n:label: ([\w-]+)$", flags=re.MULTILINE)
 REFERENCE = re.compile(r"\{ref\}`(?:[^`<]*<)?([\w-]+)>?`")
 
-
-def read(path):
-    if path.suffix == ".md":
-        return path.read_text(encoding="utf-8")
-    cells = nbformat.read(path, as_version=4).cells
-    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-
-
 FILES = [path for kind in ("ipynb", "md") for path in BOOK.rglob(f"*.{kind}")]
-PAGES = {path: read(path) for path in FILES if ".ipynb_checkpoints" not in path.parts}
+PAGES = {path: words_of(path) for path in FILES if ".ipynb_checkpoints" not in path.parts}
 # What an entry can refer to: a section or an exercise, with the page it is on.
 EXPLAINED = {
     label: path
