@@ -9,6 +9,9 @@ least and lose least: nothing is rounded before ``exp``. Where the sum of a row 
 range in which it can be trusted, the row is done again in the shifted form. What neither can do
 (nan, infinite logits, numbers so large that their differences leave the range) goes to the careful
 form of the caller, which takes ten times as long and handles every row.
+
+Where nothing but sums is wanted, both forms may add up exp(x) - 1, which NumPy computes nearly
+twice as fast in float32, as long as the ones that are taken away do not make up most of a sum.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import functools
 import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -261,12 +265,11 @@ def _run_over(cut: Grid, work: Callable[[slice, slice], object]) -> None:
     run(lambda piece: work(*piece), pieces, cut.rows[-1].stop * cut.columns[-1].stop)
 
 
-def _row_extremes(table: Array) -> tuple[Array, Array]:
-    """Return the smallest and the largest number of every row."""
+def row_extremes(ufunc: np.ufunc, table: Array) -> Array:
+    """Return the smallest number of every row, by ``np.minimum``, or the largest."""
     if table.shape[1] < 64:
-        upright = np.ascontiguousarray(table.T)  # NumPy is slow along a short axis
-        return upright.min(axis=0), upright.max(axis=0)
-    return table.min(axis=1), table.max(axis=1)
+        table = np.ascontiguousarray(table.T).T  # NumPy is slow along a short axis
+    return np.asarray(ufunc.reduce(table, axis=1))
 
 
 # Exponentials -------------------------------------------------------------------------------------
@@ -275,7 +278,7 @@ def _row_extremes(table: Array) -> tuple[Array, Array]:
 class _Range(NamedTuple):
     """How far from 0 the logits and the sums of exponentials of a dtype may lie."""
 
-    lowest: float  # below it, exp is subnormal: few digits, and up to a hundred times as slow
+    lowest: float  # below it, exp is subnormal, or near that: up to a hundred times as slow
     margin: float  # what the logarithms of sums that can be trusted exceed from below
     smallest_sum: Any  # exp(-margin)
     largest_sum: Any  # exp(2 margin)
@@ -283,9 +286,9 @@ class _Range(NamedTuple):
 
 @functools.cache
 def _range(dtype: np.dtype[Any]) -> _Range:
-    lowest = math.ceil(np.log(np.finfo(dtype).smallest_normal))
+    lowest = math.ceil(np.log(np.finfo(dtype).smallest_normal)) + 1
     # What lies a margin and the lowest below the largest is less than the smallest float beside it.
-    margin = wide_dtype(dtype).type(math.floor(-0.45 * lowest))
+    margin = wide_dtype(dtype).type(math.floor(0.45 * (1 - lowest)))
     return _Range(lowest, float(margin), np.exp(-margin), np.exp(2 * margin))
 
 
@@ -294,33 +297,83 @@ def _smallest_normal(dtype: np.dtype[Any]) -> Any:
     return np.finfo(dtype).smallest_normal
 
 
-def _looks_hostile(rows: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether, by a sample, the plain form would fail for many rows, or be slow."""
-    sample = rows[:: max(1, rows.shape[0] // SAMPLES), :: max(1, rows.shape[1] // SAMPLES)]
-    lowest, margin, *_ = _range(dtype)
-    if sample.min() > -margin and sample.max() < margin:
+class Way(NamedTuple):
+    """How rows are exponentiated."""
+
+    shift: bool = False  # after a number that is subtracted from each of them
+    # Only where the exponentials are added up, and nothing else is done with them:
+    raised: bool = False  # as if no logit were below the lowest
+    less_one: bool = False  # exp(x) - 1
+
+
+PLAIN, SHIFTED = Way(), Way(shift=True)
+
+
+def first_way(rows: Array, dtype: np.dtype[Any], only_sums: bool) -> Way:
+    """Return, by a sample, the fastest way that most of the rows can go."""
+    # An odd step does not take every second row for all of them.
+    height, width = (length // SAMPLES | 1 for length in rows.shape)
+    sample = rows[::height, ::width]
+    with np.errstate(all="ignore"):
+        return _first_way(sample.astype(dtype, copy=False), only_sums)
+
+
+def _first_way(sample: Array, only_sums: bool) -> Way:
+    lowest, margin, *_ = _range(sample.dtype)
+    raised = False
+    if not (sample.min() > -margin and sample.max() < margin):
+        low, highest = sample < lowest, sample.max(axis=1)
+        if sample.dtype == np.float32:
+            low &= sample > 5 * lowest  # further down all of them are 0, which is no trouble
+        raised = bool(low.mean() > 1 / 128)
+        if ((highest > 1.5 * margin) | (highest < -margin)).mean() > 1 / 8:
+            return Way(shift=True, raised=only_sums)
+        if raised and not only_sums:
+            return SHIFTED
+    if not only_sums or not _expm1_is_faster(sample.dtype):
+        return Way(raised=raised)
+    # The largest may be that of a label, which is left out.
+    exponentials = np.expm1(np.maximum(sample, lowest))
+    others = exponentials.sum(axis=1) - exponentials.max(axis=1)
+    small = others < -0.3 * sample.shape[1]
+    return Way(raised=raised, less_one=bool(small.mean() < 1 / 8))
+
+
+@functools.cache
+def _expm1_is_faster(dtype: np.dtype[Any]) -> bool:
+    """Whether NumPy has an ``expm1`` for this processor that is faster than its ``exp``.
+
+    Nothing in NumPy tells. Of float32 it takes half as long in one build, and in another one five
+    times as long.
+    """
+    if dtype != np.float32:
         return False
-    too_low = sample < lowest
-    if dtype == np.float32:
-        too_low &= sample > 1.2 * lowest  # further down all of them are 0, which is no trouble
-    highest = sample.max(axis=1)
-    out_of_range = (highest > 1.5 * margin) | (highest < -margin)
-    return bool(too_low.mean() > 1 / 128 or out_of_range.mean() > 1 / 8)
+    logits = np.linspace(-4, 4, 2048, dtype=dtype)
+    out = np.empty_like(logits)
+
+    def seconds(ufunc: np.ufunc) -> float:
+        start = time.perf_counter()
+        ufunc(logits, out=out)
+        return time.perf_counter() - start
+
+    fastest = [min(seconds(ufunc) for _ in range(9)) for ufunc in (np.expm1, np.exp)]
+    return fastest[0] < fastest[1]
 
 
-class _Shifts(NamedTuple):
-    """The smallest logit of every row, and the whole number to subtract from the row."""
+class Shifts(NamedTuple):
+    """The smallest and the largest logit of every row, and the number to subtract from the row."""
 
     low: Array
+    high: Array
     shift: Array
 
-    def some(self, rows: slice | Labels) -> _Shifts:
+    def some(self, rows: slice | Labels) -> Shifts:
         """Return those of some rows."""
-        return _Shifts(self.low[rows], self.shift[rows])
+        return Shifts(*(array[rows] for array in self))
 
 
-def _shifts(rows: Array) -> _Shifts:
-    """Return shifts after which the largest exponential of a row is near exp(margin).
+def shifts_of(rows: Array, way: Way = SHIFTED) -> Shifts:
+    """Return whole numbers after whose subtraction the largest exponential is near exp(margin).
 
     One is then subnormal only if it is nothing beside the largest. The shift is 0 where none is
     needed, and nan where there is none.
@@ -330,8 +383,9 @@ def _shifts(rows: Array) -> _Shifts:
     lows, highs = np.empty((2, len(rows), len(cut.columns)), dtype)
 
     def find(r: slice, c: slice) -> None:
-        j = c.start // cut.columns[0].stop
-        lows[r, j], highs[r, j] = _row_extremes(_load(rows[r, c], dtype))
+        tile, j = _load(rows[r, c], dtype), c.start // cut.columns[0].stop
+        highs[r, j] = row_extremes(np.maximum, tile)
+        lows[r, j] = 0 if way.raised else row_extremes(np.minimum, tile)
 
     if cut.splits_rows:
         _run_over(cut, find)
@@ -344,14 +398,15 @@ def _shifts(rows: Array) -> _Shifts:
     # Up to here whole numbers, and their differences with the logits nearby, are exact.
     shift[~(abs(high) < 2.0 ** (np.finfo(dtype).nmant - 3))] = math.nan
     shift[(high >= -margin) & (high <= 1.5 * margin) & (low >= lowest)] = 0
-    return _Shifts(low, shift)
+    return Shifts(low, high, shift)
 
 
-def _write_exponentials(
-    tile: Array, low: Array, shift: Array, out: Array, only_to_add_up: bool = False
+def write_exponentials(
+    tile: Array, shifts: Shifts, out: Array, only_to_add_up: bool = False
 ) -> None:
     """Write the exponentials of shifted logits, corrected for what the shift has rounded away."""
-    lowest, margin = map(tile.dtype.type, _range(tile.dtype)[:2])
+    low, high, shift = shifts
+    lowest = tile.dtype.type(_range(tile.dtype).lowest)
     floor = shift + lowest
     clipped = low < floor
     if clipped.any():
@@ -359,12 +414,10 @@ def _write_exponentials(
         _by_row(np.maximum, tile, np.where(clipped, floor, tile.dtype.type(-math.inf)), raised)
         tile, low = raised, np.maximum(low, floor)
     _by_row(np.subtract, tile, shift, out)
-    # Where no difference is larger than the logit itself it is exact: both are multiples of the
+    # A difference is exact if it is not larger than the logit itself: both are multiples of the
     # same unit. Elsewhere it rounds, and exp turns 2**-18 at a difference of 80 into 32 eps. What
     # was rounded away is known exactly (Fast2Sum), and is put back to first order.
-    high = shift + (margin + 1)
-    nearest = np.where((low > 0) | (high < 0), np.minimum(abs(low), abs(high)), 0)
-    exact = (np.maximum(abs(low - shift), margin + 1) <= nearest) | (shift == 0)
+    exact = np.where(shift > 0, low >= shift / 2, high <= shift / 2) | (shift == 0)
     if exact.all():
         np.exp(out, out=out)
     elif (few := _few_rounded(tile, np.where(exact, 0, shift))) is not None:
@@ -387,31 +440,27 @@ def _write_exponentials(
 def _few_rounded(tile: Array, shift: Array) -> tuple[Labels, Labels] | None:
     """Return where a logit is nearer to 0 than its difference from a shift, unless that is often.
 
-    Elsewhere the difference is exact.
+    Elsewhere the difference is exact, as it is in all rows without a shift.
     """
     if not shift.max() <= 0:
         return None
-    at = _find_larger(tile, np.where(shift == 0, math.inf, shift / 2))
-    return at if len(at[0]) < tile.size / 16 else None
-
-
-def _write_shifted(
-    tile: Array, shifts: _Shifts | None, out: Array, only_to_add_up: bool = False
-) -> None:
-    """Write the exponentials of a tile, of which no row or every row has a shift."""
-    if shifts is None:
-        np.exp(tile, out=out)
+    rows = np.flatnonzero(shift)
+    if 2 * len(rows) > len(tile):
+        at = _find_larger(tile, np.where(shift == 0, math.inf, shift / 2))
     else:
-        _write_exponentials(tile, shifts.low, shifts.shift, out, only_to_add_up)
+        i, k = _find_larger(tile[rows], shift[rows] / 2)
+        at = rows[i], k
+    return at if len(at[0]) < tile.size / 16 else None
 
 
 Finish = Callable[[slice, Any, Array], None]
 
 
-def _exponentiate(
+def exponentiate(
     rows: Array,
     out: Array | None,
-    shifts: _Shifts | None,
+    way: Way,
+    shifts: Shifts | None = None,
     labels: Labels | None = None,
     finish: Finish | None = None,
 ) -> Array:
@@ -419,12 +468,31 @@ def _exponentiate(
 
     ``finish`` is given the exponentials of whole rows, while they are in the cache, and their sums.
     They are kept in ``out`` where that has room for their digits. Rows that are too long for a tile
-    are finished all at once, and their parts shared between threads.
+    are finished all at once, and their parts shared between threads. A sum that has lost digits is
+    nan.
     """
+    dtype, classes = compute_dtype(rows.dtype), rows.shape[1]
+    splits_rows = grid(rows.shape, dtype).splits_rows
+    add_up = _exponentiate_parts if splits_rows else _exponentiate_rows
+    sums, less_one = add_up(rows, out, way, shifts, labels, finish)
+    sums += np.where(less_one, classes - (labels is not None), 0)
+    if way.raised or way.less_one:
+        least: Any = _range(dtype).smallest_sum
+        if shifts is not None:
+            # A sum to which less than that adds up may be one of logits that the shift has rounded.
+            least = np.where(shifts.shift == 0, least, classes / 100)
+        lost = ~(sums >= np.where(less_one, classes / 2, least))
+        sums[lost] = math.nan
+    return sums
+
+
+def _exponentiate_rows(
+    rows: Array, out: Array | None, way: Way, shifts: Shifts | None, labels: Labels | None,
+    finish: Finish | None,
+) -> tuple[Array, Mask]:  # fmt: skip
     dtype = compute_dtype(rows.dtype)
     cut = grid(rows.shape, dtype)
-    if cut.splits_rows:
-        return _exponentiate_parts(rows, out, shifts, labels, finish)
+    less_one = np.full(len(rows), way.less_one)
     height, width = cut.rows[0].stop, rows.shape[1]
     # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
     parts = _number_of_sums(width, dtype)
@@ -436,34 +504,36 @@ def _exponentiate(
     room = scratch("exponentials", (height, width), dtype) if kept is None else kept
     starts = np.arange(0, height * width, width)
     for r in cut.rows:
-        tile = _load(rows[r], dtype)
+        tile, of_rows = _load(rows[r], dtype), shifts and shifts.some(r)
+        of_tile = _way_of_tile(way, of_rows, width)
+        less_one[r] = of_tile.less_one
         exponentials = room[: len(tile)] if kept is None else room[r]
-        _write_shifted(tile, shifts and shifts.some(r), exponentials, finish is None)
+        _write_by(of_tile, tile, of_rows, exponentials, finish is None)
         if labels is not None:
             exponentials.reshape(-1)[starts[: len(tile)] + labels[r]] = 0
         if at_the_end:
             _write_sums(exponentials, sums[r])
             continue
-        sums[r, 0] = of_tile = _row_sums(exponentials)
+        sums[r, 0] = totals = _row_sums(exponentials)
         if finish is not None:
-            finish(r, exponentials, of_tile)
-    return _totals(sums)
+            finish(r, exponentials, totals)
+    return _totals(sums), less_one
 
 
 def _exponentiate_parts(
-    rows: Array, out: Array | None, shifts: _Shifts | None, labels: Labels | None,
+    rows: Array, out: Array | None, way: Way, shifts: Shifts | None, labels: Labels | None,
     finish: Finish | None,
-) -> Array:  # fmt: skip
-    """Do the same with rows that are too long for a tile."""
+) -> tuple[Array, Mask]:  # fmt: skip
     dtype = compute_dtype(rows.dtype)
     cut = grid(rows.shape, dtype)
+    way = _way_of_tile(way, shifts, rows.shape[1])
     sums = np.empty((len(rows), len(cut.columns)), wide_dtype(dtype))
     kept = np.empty(rows.shape, dtype) if out is not None and out.dtype != dtype else out
 
     def add_up(r: slice, c: slice) -> None:
         tile = _load(rows[r, c], dtype)
         exponentials = scratch("exponentials", tile.shape, dtype) if kept is None else kept[r, c]
-        _write_shifted(tile, shifts and shifts.some(r), exponentials)
+        _write_by(way, tile, shifts and shifts.some(r), exponentials)
         if labels is not None:
             columns = labels[r] - c.start
             here = np.flatnonzero((columns >= 0) & (columns < tile.shape[1]))
@@ -474,10 +544,34 @@ def _exponentiate_parts(
     of_rows = np.asarray(sums.sum(axis=1))
     if finish is not None:
         finish(slice(None), kept, of_rows)
-    return of_rows
+    return of_rows, np.full(len(rows), way.less_one)
 
 
-def _exponentials_at(logits: Array, shifts: _Shifts | None) -> tuple[Array, Array]:
+def _way_of_tile(way: Way, shifts: Shifts | None, classes: int) -> Way:
+    """Return a way on which 1 is taken from shifted rows too, if their sums will be large."""
+    if shifts is None or not way.raised or not _expm1_is_faster(shifts.shift.dtype):
+        return way
+    large = (shifts.shift != 0) | (shifts.high > math.log(classes))
+    return way._replace(less_one=bool(large.mean() > 7 / 8))
+
+
+def _write_by(
+    way: Way, tile: Array, shifts: Shifts | None, out: Array, only_to_add_up: bool = False
+) -> None:
+    """Write the exponentials of a tile, of which no row or every row has a shift."""
+    if shifts is not None and not way.raised:
+        write_exponentials(tile, shifts, out, only_to_add_up)
+        return
+    if shifts is not None and shifts.shift.any():
+        _by_row(np.subtract, tile, shifts.shift, out)
+        tile = out
+    if way.raised:
+        np.maximum(tile, tile.dtype.type(_range(tile.dtype).lowest), out=out)
+        tile = out
+    (np.expm1 if way.less_one else np.exp)(tile, out=out)
+
+
+def _exponentials_at(logits: Array, shifts: Shifts | None) -> tuple[Array, Array]:
     """Return single shifted logits, one of each row, and their exponentials, in the wide dtype."""
     wide = logits.astype(wide_dtype(logits.dtype))
     if shifts is None:
@@ -497,7 +591,7 @@ def rounded_away(a: Array, b: Array, difference: Array) -> Array:
 # The walk -----------------------------------------------------------------------------------------
 
 # A form takes rows, what belongs to each of them, and arrays to write to; the fast ones, called
-# with whether to shift, return which rows they could do.
+# with a way to go, return which rows they could do.
 Form = Callable[..., Any]
 
 
@@ -507,6 +601,7 @@ def walk(
     rows: Array,
     inputs: list[np.ndarray[Any, Any]],
     outputs: list[Array],
+    only_sums: bool = False,
 ) -> None:
     """Take all rows through the fast form, and through the careful one where that fails."""
     if rows.size == 0:
@@ -515,7 +610,7 @@ def walk(
         fast = None  # a single class is certain, to the last digit
     dtype = compute_dtype(rows.dtype)
     if rows.size < SAMPLE_FROM:
-        _try(fast, careful, False, rows, inputs, outputs)
+        _try(fast, careful, PLAIN, rows, inputs, outputs)
         return
     cut = grid(rows.shape, dtype)
     if cut.splits_rows:
@@ -530,17 +625,17 @@ def walk(
         pieces, elements = list(spans(len(rows), step)), rows.size
 
     # Of all rows: a row's last digits must not depend on those it happens to be handed out with.
-    shift = fast is not None and _looks_hostile(rows, dtype)
+    way = PLAIN if fast is None else first_way(rows, dtype, only_sums)
 
     def work(piece: slice) -> None:
         arrays = [[array[piece] for array in arrays] for arrays in (inputs, outputs)]
-        _try(fast, careful, shift, rows[piece], *arrays)
+        _try(fast, careful, way, rows[piece], *arrays)
 
     run(work, pieces, elements)
 
 
 def _try(
-    fast: Form | None, careful: Form, shift: bool, rows: Array, inputs: list[np.ndarray[Any, Any]],
+    fast: Form | None, careful: Form, way: Way, rows: Array, inputs: list[np.ndarray[Any, Any]],
     outputs: list[Array],
 ) -> None:  # fmt: skip
     if fast is None:
@@ -551,16 +646,16 @@ def _try(
             # To combine rows with a column NumPy fills its buffers with copies of the column, which
             # costs as much as the operation, unless the buffers are shorter than the rows.
             np.setbufsize(16)
-        done = fast(shift, rows, *inputs, *outputs)
+        done = fast(way, rows, *inputs, *outputs)
     if done.all():
         return
     left = np.flatnonzero(~done)
-    at_once = CHUNK_ELEMENTS // 8 if not shift else TILE_BYTES // 32
+    at_once = CHUNK_ELEMENTS // 8 if way != SHIFTED else TILE_BYTES // 32
     for some in spans(len(left), max(1, at_once // rows.shape[1])):
         at = left[some]
         results = [array[at] for array in outputs]
         again = (rows[at], [array[at] for array in inputs], results)
-        _try(None if shift else fast, careful, True, *again)
+        _try(None if way == SHIFTED else fast, careful, SHIFTED, *again)
         for array, result in zip(outputs, results, strict=True):
             array[at] = result
 
@@ -571,21 +666,62 @@ def _try(
 def softmax(rows: Array, out: Array, careful: Form) -> None:
     """Write the softmax of every row."""
 
-    def fast(shift: bool, rows: Array, out: Array) -> Mask:
+    def fast(way: Way, rows: Array, out: Array) -> Mask:
         def finish(r: slice, exponentials: Array, sums: Array) -> None:
-            _write_scaled(exponentials, 1 / sums, out[r])
+            _write_scaled(exponentials, 1.0, sums, out[r], way.shift)
 
-        sums = _exponentiate(rows, out, _shifts(rows) if shift else None, finish=finish)
+        shifts = shifts_of(rows) if way.shift else None
+        sums = exponentiate(rows, out, way, shifts, finish=finish)
         return _trusted(rows, sums) & _digits_remain(rows, 1 / sums)
 
     walk(fast, careful, rows, [], [out])
 
 
-def _write_scaled(exponentials: Array, factors: Array, out: Array) -> None:
-    """Write every row of exponentials times its factor."""
-    _by_row(np.multiply, exponentials, factors.astype(exponentials.dtype), exponentials)
+def _write_scaled(
+    exponentials: Array, scale: Any, sums: Array, out: Array, often_subnormal: bool
+) -> None:
+    """Write every row of exponentials times its scale, divided by its sum."""
+    factors = (scale / sums).astype(exponentials.dtype)
+    # No product is larger than its scale.
+    if often_subnormal and np.max(scale) < 1e9 and _are_subnormal(exponentials, factors):
+        cut = grid(exponentials.shape, exponentials.dtype)
+        _run_over(cut, lambda r, c: _multiply_below_normal(exponentials[r, c], factors[r]))
+    else:
+        _by_row(np.multiply, exponentials, factors, exponentials)
     if out.dtype != exponentials.dtype:
         np.copyto(out, exponentials, casting="same_kind")
+
+
+def _are_subnormal(exponentials: Array, factors: Array) -> bool:
+    """Whether, by a sample, many products are subnormal."""
+    dtype = exponentials.dtype
+    if dtype.itemsize > 8:  # which has no integers
+        return False
+    height, width = exponentials.shape
+    rows = slice(None, None, max(1, height // SAMPLES))
+    sample = exponentials[rows, :: max(1, width // SAMPLES)]
+    smallest = _smallest_normal(dtype) / factors[rows, np.newaxis]
+    return bool(((sample > 0) & (sample < smallest)).mean() > 1 / 128)
+
+
+def _multiply_below_normal(table: Array, factors: Array) -> None:
+    """Multiply every row by its factor, sooner than the processor where products are subnormal.
+
+    It takes up to a hundred times as long for these. Here the product is 2**up too large, and its
+    exponent is taken down by that as an integer. Where none is left, its bits are those of the
+    product plus the smallest normal number, less that number's.
+    """
+    limits = np.finfo(table.dtype)
+    up = -limits.minexp // 2
+    smallest, large = limits.smallest_normal, table.dtype.type(2.0**up)
+    integer = np.dtype(f"i{table.itemsize}")
+    _by_row(np.multiply, table, factors * large, table)
+    sums = scratch("sums", table.shape, table.dtype)
+    np.add(table, smallest * large, out=sums)
+    bits, of_sums = table.view(integer), sums.view(integer)
+    np.subtract(of_sums, 1 << limits.nmant, out=of_sums)
+    np.maximum(bits, of_sums, out=bits)
+    np.subtract(bits, up << limits.nmant, out=bits)
 
 
 _ALL = np.ones(1, np.bool_)
@@ -606,16 +742,16 @@ def _digits_remain(rows: Array, factors: Array) -> Mask:
     remain = (factors <= 1) & ((factors >= _smallest_normal(dtype)) | (factors == 0))
     doubtful = np.flatnonzero(factors > 1)
     if len(doubtful):
-        remain[doubtful] = _row_extremes(rows[doubtful])[0] >= _range(dtype).lowest
+        remain[doubtful] = row_extremes(np.minimum, rows[doubtful]) >= _range(dtype).lowest
     return np.asarray(remain)
 
 
 def logsumexp(rows: Array, out: Array, careful: Form) -> None:
     """Write the logarithm of the sum of exponentials of every row."""
 
-    def fast(shift: bool, rows: Array, out: Array) -> Mask:
-        shifts = _shifts(rows) if shift else None
-        sums = _exponentiate(rows, None, shifts)
+    def fast(way: Way, rows: Array, out: Array) -> Mask:
+        shifts = shifts_of(rows, way) if way.shift else None
+        sums = exponentiate(rows, None, way, shifts)
         np.log(sums, out=out)
         if shifts is not None:
             logarithms, corrections = _logarithms(sums, shifts, out.dtype)
@@ -628,20 +764,27 @@ def logsumexp(rows: Array, out: Array, careful: Form) -> None:
                 out[near[some]] = _logarithms_near_0(rows[near[some]])
         return done
 
-    walk(fast, careful, rows, [], [out])
+    walk(fast, careful, rows, [], [out], only_sums=True)
 
 
 def _logarithms_near_0(rows: Array) -> Array:
     """Return the logarithms of sums that are hardly more than their largest term."""
     rows = rows.astype(wide_dtype(rows.dtype), copy=False)
+    lowest, margin, *_ = _range(rows.dtype)
     at = np.expand_dims(rows.argmax(axis=1), 1)
     largest = np.take_along_axis(rows, at, axis=1)
-    exponentials = np.exp(rows - largest)
-    np.put_along_axis(exponentials, at, 0, axis=1)
-    return np.asarray(largest[:, 0] + np.log1p(exponentials.sum(axis=1)))
+    gaps = rows - largest
+    np.put_along_axis(gaps, at, -math.inf, axis=1)
+    # Where all others lie so far below that their exponentials are subnormal, those are multiplied
+    # by exp(margin). A sum with a number that does not make it larger is exact.
+    lift = np.where(gaps.max(axis=1) < -margin, margin, 0)
+    gaps += lift[:, np.newaxis]
+    np.maximum(gaps, lowest, out=gaps)
+    np.exp(gaps, out=gaps)
+    return np.asarray(largest[:, 0] + np.log1p(gaps.sum(axis=1) * np.exp(-lift)))
 
 
-def _logarithms(sums: Array, shifts: _Shifts | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+def _logarithms(sums: Array, shifts: Shifts | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     """Return the logarithms of shifted sums, rounded to ``dtype``, and what that leaves over."""
     shift = np.zeros_like(sums) if shifts is None else shifts.shift.astype(sums.dtype)
     logarithms = (shift + np.log(sums)).astype(dtype)
@@ -660,9 +803,9 @@ _CERTAIN = 0.3
 def log_softmax(rows: Array, out: Array, careful: Form) -> None:
     """Write the logarithm of the softmax of every row."""
 
-    def fast(shift: bool, rows: Array, out: Array) -> Mask:
+    def fast(way: Way, rows: Array, out: Array) -> Mask:
         dtype = compute_dtype(rows.dtype)
-        shifts = _shifts(rows) if shift else None
+        shifts = shifts_of(rows, way) if way.shift else None
         enough = np.ones(len(rows), np.bool_)
 
         def finish(r: slice, exponentials: Array, sums: Array) -> None:
@@ -695,7 +838,7 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
             if out.dtype != dtype:
                 np.copyto(out[r], exponentials, casting="same_kind")
 
-        sums = _exponentiate(rows, out, shifts, finish=finish)
+        sums = exponentiate(rows, out, way, shifts, finish=finish)
         done = _trusted(rows, sums) & enough
         if out.dtype != dtype:  # float16 overflows, which the careful form says aloud
             done &= ~(np.isinf(out) & np.isfinite(rows)).any(axis=1)
@@ -706,9 +849,15 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
 
 def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
     """Return rows and columns of the entries larger than the threshold of their row."""
-    larger = scratch("larger", table.shape, np.dtype(np.bool_))
-    _by_row(np.greater, table, thresholds.astype(table.dtype), larger)
-    return np.divmod(np.flatnonzero(larger), table.shape[1])
+    larger = scratch("larger", (table.size + -table.size % 8,), np.dtype(np.bool_))
+    larger[table.size :] = False
+    _by_row(
+        np.greater, table, thresholds.astype(table.dtype), larger[: table.size].reshape(table.shape)
+    )
+    # Few are, and eight at a time are looked through sooner.
+    eights = np.flatnonzero(larger.view(np.uint64))
+    i, of_eight = np.nonzero(larger.reshape(-1, 8)[eights])
+    return np.divmod(8 * eights[i] + of_eight, table.shape[1])
 
 
 def _enough(rest: Array, own: Array, classes: int, dtype: np.dtype[Any]) -> Mask:
@@ -719,7 +868,7 @@ def _enough(rest: Array, own: Array, classes: int, dtype: np.dtype[Any]) -> Mask
     # beside the sum, or with it the quotient would still be subnormal.
     tiny = _smallest_normal(dtype).astype(rest.dtype)
     lost = classes * np.finfo(dtype).eps * tiny
-    kept = (rest >= 4 * classes * tiny) | (rest + lost < tiny * own)
+    kept = (rest >= 8 * classes * tiny) | (rest + lost < tiny * own)
     return np.asarray((rest >= _range(dtype).smallest_sum) | ((own >= 1) & kept))
 
 
@@ -730,18 +879,19 @@ def cross_entropy(
     """Write the losses of labels, each times its scale, and the gradient of their sum."""
 
     def fast(
-        shift: bool, rows: Array, labels: Labels, ignored: Mask, scale: Array, losses: Array,
+        way: Way, rows: Array, labels: Labels, ignored: Mask, scale: Array, losses: Array,
         gradient: Any = None,
     ) -> Mask:  # fmt: skip
         dtype = compute_dtype(rows.dtype)
-        shifts = _shifts(rows) if shift else None
+        shifts = shifts_of(rows, way) if way.shift else None
         at = np.arange(len(rows)), labels
         logits, own = _exponentials_at(rows[at].astype(dtype), shifts)
 
         def finish(r: slice, exponentials: Array, others: Array) -> None:
-            _write_scaled(exponentials, scale[r] / (others + own[r]), gradient[r])
+            _write_scaled(exponentials, scale[r], others + own[r], gradient[r], way.shift)
 
-        others = _exponentiate(rows, gradient, shifts, labels, None if gradient is None else finish)
+        then = None if gradient is None else finish
+        others = exponentiate(rows, gradient, way, shifts, labels, then)
         sums = others + own
         done = _enough(others, own, rows.shape[1], dtype)
         if not sums.max() <= _range(dtype).largest_sum:
@@ -756,7 +906,8 @@ def cross_entropy(
         return np.asarray(done)
 
     outputs = [losses] if gradient is None else [losses, gradient]
-    walk(fast, careful, rows, [labels, ignored, scale], outputs)
+    inputs = [labels, ignored, scale]
+    walk(fast, careful, rows, inputs, outputs, only_sums=gradient is None)
 
 
 def _losses(others: Array, own: Array, logits: Array) -> Array:

@@ -689,15 +689,15 @@ class _Rows:
 
     def write_gradient(self, z: Array, classes: slice) -> None:
         """Replace a block of logits by the gradient; it is 0 in rows that are not done."""
-        shifted = self.shift.any() or _tiles._looks_hostile(z, z.dtype)
+        shifted = self.shift.any() or _tiles.first_way(z, z.dtype, only_sums=False).shift
         of_class = None if self.of_class is None else self.of_class[classes].astype(self.dtype)
 
         def work(rows: slice) -> None:
             tile = z[rows]
             if shifted:
                 out = _tiles.scratch("exponentials", tile.shape, tile.dtype)
-                low, _ = _tiles._row_extremes(tile)
-                _tiles._write_exponentials(tile, low, self.shift[rows], out)
+                low, high = (_tiles.row_extremes(f, tile) for f in (np.minimum, np.maximum))
+                _tiles.write_exponentials(tile, _tiles.Shifts(low, high, self.shift[rows]), out)
                 np.copyto(tile, out)
             else:
                 np.exp(tile, out=tile)
@@ -739,21 +739,22 @@ def _sums_of_exponentials(z: Array) -> tuple[Array, Array]:
     The shift of a row of nothing but ``-inf`` is ``-inf``, and nan is that of a row without answer.
     """
     sums, shift = np.zeros((2, len(z)), _tiles.wide_dtype(z.dtype))
-    hostile = _tiles._looks_hostile(z, z.dtype)
+    way = _tiles.first_way(z, z.dtype, only_sums=True)
 
     def plain(rows: slice) -> None:
-        sums[rows] = _tiles._exponentiate(z[rows], None, None)
+        sums[rows] = _tiles.exponentiate(z[rows], None, way)
 
     def shifted(at: Indices) -> None:
         tile = z[at]
-        shifts = _tiles._shifts(tile)
-        sums[at], shift[at] = _tiles._exponentiate(tile, None, shifts), shifts.shift
+        shifts = _tiles.shifts_of(tile)
+        sums[at] = _tiles.exponentiate(tile, None, _tiles.SHIFTED, shifts)
+        shift[at] = shifts.shift
         nothing = at[tile.max(axis=1) == -math.inf]
         sums[nothing], shift[nothing] = 0, -math.inf
 
-    if not hostile:
+    if not way.shift:
         _over_rows(z, plain)
-    left = np.flatnonzero(hostile | ~_tiles._trusted(z, sums))
+    left = np.flatnonzero(way.shift | ~_tiles._trusted(z, sums))
     if len(left):
         _over_rows(z[: len(left)], lambda rows: shifted(left[rows]))
     return sums, shift

@@ -210,10 +210,11 @@ def test_the_plain_and_the_shifted_form_agree(dtype):
     x = logits_of((300, 40), dtype)
     eps = np.finfo(dtype).eps
     # Ordinary rows have a shift of 0.
-    some = _tiles._Shifts(x.min(axis=1), np.rint(x.max(axis=1)) - 30)
+    low, high = x.min(axis=1), x.max(axis=1)
+    some = _tiles.Shifts(low, high, np.rint(high) - 30)
     plain, shifted = np.empty_like(x), np.empty_like(x)
-    sums = _tiles._exponentiate(x, plain, None)
-    sums_of_shifted = _tiles._exponentiate(x, shifted, some)
+    sums = _tiles.exponentiate(x, plain, _tiles.PLAIN)
+    sums_of_shifted = _tiles.exponentiate(x, shifted, _tiles.SHIFTED, some)
     assert (sums_of_shifted > 1e10 * sums).all()
     assert_allclose(
         shifted / sums_of_shifted[:, np.newaxis], plain / sums[:, np.newaxis], rtol=6 * eps
@@ -233,6 +234,154 @@ def test_subnormal_terms_that_add_up_to_a_normal_loss_keep_their_digits(dtype, c
         assert oracle.error_in_eps(loss, mpmath.log1p(rest)) <= 4
         assert oracle.error_in_eps(-ce.log_softmax(x)[0, 0], mpmath.log1p(rest)) <= 4
         assert oracle.error_in_eps(gradient[0, 0], -rest / (1 + rest)) <= 4
+
+
+# Ways ---------------------------------------------------------------------------------------------
+
+WAYS = {
+    "plain": _tiles.PLAIN,
+    "raised": _tiles.Way(raised=True),
+    "less one": _tiles.Way(less_one=True),
+    "raised, less one": _tiles.Way(raised=True, less_one=True),
+    "shifted": _tiles.SHIFTED,
+    "shifted, to add up": _tiles.Way(shift=True, raised=True),
+}
+# The rows of each, how often a way may find that a sum has lost digits, and which.
+ROWS = {
+    "ordinary": lambda x: x,
+    "wide": lambda x: 3 * x,
+    "near 0": lambda x: x / 100,
+    "small": lambda x: x - 4,
+    "one large": lambda x: np.where(np.arange(x.shape[1]) == 6, 20, x - 30),
+    "subnormal": lambda x: np.where(np.arange(x.shape[1]) == 6, 0, x - 95),
+    "far above": lambda x: x + 1000,
+    "above": lambda x: x + 62,
+    "a little above": lambda x: x / 10 + 60 * (np.arange(x.shape[1]) == 5),
+    "a label above": lambda x: np.where(np.arange(x.shape[1]) == 5, 62, x + 5),
+    "a label far above": lambda x: np.where(np.arange(x.shape[1]) == 5, 600, x + 100),
+    "below": lambda x: x - 50,
+    "far below": lambda x: x - 1000,
+    "every second far above": lambda x: x + 1000 * (np.arange(len(x))[:, np.newaxis] % 2),
+    "impossible classes": lambda x: np.where(x > 0.5, -math.inf, x),
+}
+ANSWERS = {  # of which the way must find the sum
+    "plain": {"ordinary", "wide", "near 0", "small", "one large", "impossible classes"},
+    "raised": {"ordinary", "wide", "near 0", "small", "one large", "subnormal"},
+    "less one": {"ordinary", "wide", "near 0"},
+    "raised, less one": {"ordinary", "wide", "near 0"},
+    "shifted": set(ROWS) - {"a label far above"},
+    "shifted, to add up": set(ROWS) - {"a little above", "a label above", "a label far above"},
+}
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [40, 1000, 5000])
+def test_every_way_finds_a_sum_or_says_that_it_has_lost_digits(classes, dtype, way, rows):
+    x = ROWS[rows](logits_of((70, classes), np.float64, seed=classes)).astype(dtype)
+    shifts = _tiles.shifts_of(x, WAYS[way]) if WAYS[way].shift else None
+    labels = np.full(70, 5)
+    with np.errstate(all="ignore"):
+        sums = _tiles.exponentiate(x, None, WAYS[way], shifts, labels)
+        exact = x.astype(np.longdouble) - (0 if shifts is None else shifts.shift[:, np.newaxis])
+        exact[:, 5] = -math.inf
+        exact = np.exp(exact).sum(axis=1)
+        errors = abs(sums / exact - 1) / np.finfo(dtype).eps
+    range_ = _tiles._range(np.dtype(dtype))
+    trusted = (sums >= range_.smallest_sum) & (sums <= range_.largest_sum)
+    if rows != "subnormal" or WAYS[way].raised:
+        assert (errors[trusted] <= 4).all()
+    if rows in ANSWERS[way]:
+        assert trusted.all()
+
+
+def test_a_large_sum_loses_no_digits_to_the_ones_that_are_taken_away():
+    eps = np.finfo(np.float32).eps
+    for classes in (17, 1000, 50_257):
+        for mean in np.linspace(0.5, 3, 26):
+            # As many as possible contribute nothing, and the rest is equal: no error averages out.
+            for share in (0.05, 0.3, 0.5, 0.8, 1):
+                x = np.full((1, classes), -50, np.float32)
+                x[0, : math.ceil(share * classes)] = math.log(mean / share)
+                total = _tiles.exponentiate(x, None, _tiles.Way(less_one=True))[0]
+                exact = np.exp(x.astype(np.longdouble)).sum()
+                assert math.isnan(total) or abs(total / exact - 1) <= 4 * eps
+                if abs(exact / classes - 0.5) > 1e-4:
+                    assert math.isnan(total) == (exact < classes / 2)
+
+
+SAMPLES = {
+    # Of rows, the first way of a gradient, and of sums in float32 and in float64.
+    "ordinary": ("plain", "less one", "plain"),
+    "near 0": ("plain", "less one", "plain"),
+    "small": ("plain", "plain", "plain"),
+    "far above": ("shifted", "shifted, to add up", "shifted, to add up"),
+    "far below": ("shifted", "shifted, to add up", "shifted, to add up"),
+    "every second far above": ("shifted", "shifted, to add up", "shifted, to add up"),
+}
+
+
+@pytest.mark.parametrize("rows", SAMPLES)
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_sample_finds_the_way(monkeypatch, fast, rows):
+    monkeypatch.setattr(_tiles, "_expm1_is_faster", lambda dtype: fast and dtype == np.float32)
+    of_gradient, of_float32, of_float64 = SAMPLES[rows]
+    for dtype, of_sums in (
+        (np.float32, of_float32 if fast else of_float64),
+        (np.float64, of_float64),
+    ):
+        x = ROWS[rows](logits_of((400, 300), np.float64)).astype(dtype)
+        for only_sums, expected in ((False, of_gradient), (True, of_sums)):
+            assert _tiles.first_way(x, x.dtype, only_sums) == WAYS[expected]
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("fast", [False, True])
+def test_losses_are_right_whether_expm1_is_fast_or_not(monkeypatch, fast, rows):
+    monkeypatch.setattr(_tiles, "_expm1_is_faster", lambda dtype: fast and dtype == np.float32)
+    x = ROWS[rows](logits_of((300, 200), np.float64)).astype(np.float32)
+    labels = np.full(300, 7)
+    x[:, 7] = np.where(x[:, 7] == -math.inf, 0, x[:, 7])
+    exact = ce.softmax_cross_entropy(x.astype(np.longdouble), labels, reduction="none")
+    losses = ce.softmax_cross_entropy(x, labels, reduction="none")
+    assert_allclose(losses, exact, rtol=4 * np.finfo(np.float32).eps)
+    exact = ce.logsumexp(x.astype(np.longdouble))
+    assert_allclose(ce.logsumexp(x), exact, rtol=4 * np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_are_those_of_the_processor_but_for_their_last_bit_below_the_normal_numbers(dtype):
+    limits = np.finfo(dtype)
+    rng = np.random.default_rng(3)
+    table = rng.uniform(1, 2, (50, 400)) * 2.0 ** rng.integers(-20, 20, (50, 400))
+    table = table.astype(dtype)
+    table[:, ::9] = 0
+    factors = np.ldexp(rng.uniform(1, 2, 50), limits.minexp + rng.integers(-20, 40, 50))
+    factors = factors.astype(dtype)
+    expected = table * factors[:, np.newaxis]
+    assert ((expected > 0) & (expected < limits.smallest_normal)).any()
+    _tiles._multiply_below_normal(table, factors)
+    normal = expected >= limits.smallest_normal
+    assert_array_equal(table[normal], expected[normal])
+    assert (abs(table - expected) <= limits.smallest_subnormal).all()  # it is rounded twice
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_subnormal_probabilities_are_rounded_like_others(dtype):
+    lowest = np.log(np.finfo(dtype).smallest_normal)
+    x = np.random.default_rng(5).uniform(lowest - 15, lowest + 5, (60, 500)).astype(dtype)
+    x[:, 3] = 0
+    exact = ce.softmax(x.astype(np.longdouble))
+    # The smallest step below the normal numbers is that above them.
+    step = np.spacing(np.maximum(exact, np.finfo(dtype).smallest_normal).astype(dtype))
+    assert (abs(ce.softmax(x) - exact) <= 6 * step).all()
+    _, gradient = ce.softmax_cross_entropy(x, np.full(60, 3), return_grad=True)
+    exact[:, 3] -= 1
+    exact = exact / 60
+    step = np.spacing(np.maximum(abs(exact), np.finfo(dtype).smallest_normal).astype(dtype))
+    others = np.arange(500) != 3
+    assert (abs(gradient - exact)[:, others] <= (6 * step)[:, others]).all()
 
 
 # Memory -------------------------------------------------------------------------------------------
