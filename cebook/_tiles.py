@@ -330,7 +330,7 @@ def _first_way(sample: Array, only_sums: bool) -> Way:
             return Way(shift=True, raised=only_sums)
         if raised and not only_sums:
             return SHIFTED
-    if not only_sums or not _expm1_is_faster(sample.dtype):
+    if not only_sums or not _expm1_is_fast(sample.dtype):
         return Way(raised=raised)
     # The largest may be that of a label, which is left out.
     exponentials = np.expm1(np.maximum(sample, lowest))
@@ -340,11 +340,11 @@ def _first_way(sample: Array, only_sums: bool) -> Way:
 
 
 @functools.cache
-def _expm1_is_faster(dtype: np.dtype[Any]) -> bool:
-    """Whether NumPy has an ``expm1`` for this processor that is faster than its ``exp``.
+def _expm1_is_fast(dtype: np.dtype[Any]) -> bool:
+    """Whether NumPy has an ``expm1`` for this processor that is not slower than its ``exp``.
 
-    Nothing in NumPy tells. Of float32 it takes half as long in one build, and in another one five
-    times as long.
+    Nothing in NumPy tells. Of float32 it takes half to all of the time in one build, and in another
+    five times as long.
     """
     if dtype != np.float32:
         return False
@@ -357,7 +357,7 @@ def _expm1_is_faster(dtype: np.dtype[Any]) -> bool:
         return time.perf_counter() - start
 
     fastest = [min(seconds(ufunc) for _ in range(9)) for ufunc in (np.expm1, np.exp)]
-    return fastest[0] < fastest[1]
+    return fastest[0] < 2 * fastest[1]
 
 
 class Shifts(NamedTuple):
@@ -453,7 +453,7 @@ def _few_rounded(tile: Array, shift: Array) -> tuple[Labels, Labels] | None:
     return at if len(at[0]) < tile.size / 16 else None
 
 
-Finish = Callable[[slice, Any, Array], None]
+Finish = Callable[[slice, Any, Array, bool], None]
 
 
 def exponentiate(
@@ -466,16 +466,15 @@ def exponentiate(
 ) -> Array:
     """Return the sums of the exponentials of rows, without those of the labels.
 
-    ``finish`` is given the exponentials of whole rows, while they are in the cache, and their sums.
-    They are kept in ``out`` where that has room for their digits. Rows that are too long for a tile
-    are finished all at once, and their parts shared between threads. A sum that has lost digits is
-    nan.
+    ``finish`` is given the exponentials of whole rows, while they are in the cache, their sums, and
+    whether 1 was taken from each of them. They are kept in ``out`` where that has room for their
+    digits. Rows that are too long for a tile are finished all at once, and their parts shared
+    between threads. A sum that has lost digits is nan.
     """
     dtype, classes = compute_dtype(rows.dtype), rows.shape[1]
     splits_rows = grid(rows.shape, dtype).splits_rows
     add_up = _exponentiate_parts if splits_rows else _exponentiate_rows
     sums, less_one = add_up(rows, out, way, shifts, labels, finish)
-    sums += np.where(less_one, classes - (labels is not None), 0)
     if way.raised or way.less_one:
         least: Any = _range(dtype).smallest_sum
         if shifts is not None:
@@ -494,6 +493,7 @@ def _exponentiate_rows(
     cut = grid(rows.shape, dtype)
     less_one = np.full(len(rows), way.less_one)
     height, width = cut.rows[0].stop, rows.shape[1]
+    ones = width - (labels is not None)
     # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
     parts = _number_of_sums(width, dtype)
     at_the_end = finish is None and parts <= _SHORT
@@ -514,10 +514,11 @@ def _exponentiate_rows(
         if at_the_end:
             _write_sums(exponentials, sums[r])
             continue
-        sums[r, 0] = totals = _row_sums(exponentials)
+        sums[r, 0] = totals = _row_sums(exponentials) + ones * of_tile.less_one
         if finish is not None:
-            finish(r, exponentials, totals)
-    return _totals(sums), less_one
+            finish(r, exponentials, totals, of_tile.less_one)
+    totals = _totals(sums)
+    return totals + np.where(less_one, ones, 0) if at_the_end else totals, less_one
 
 
 def _exponentiate_parts(
@@ -541,15 +542,16 @@ def _exponentiate_parts(
         sums[r, c.start // cut.columns[0].stop] = _row_sums(exponentials)
 
     _run_over(cut, add_up)
-    of_rows = np.asarray(sums.sum(axis=1))
+    ones = rows.shape[1] - (labels is not None)
+    of_rows = np.asarray(sums.sum(axis=1)) + ones * way.less_one
     if finish is not None:
-        finish(slice(None), kept, of_rows)
+        finish(slice(None), kept, of_rows, way.less_one)
     return of_rows, np.full(len(rows), way.less_one)
 
 
 def _way_of_tile(way: Way, shifts: Shifts | None, classes: int) -> Way:
     """Return a way on which 1 is taken from shifted rows too, if their sums will be large."""
-    if shifts is None or not way.raised or not _expm1_is_faster(shifts.shift.dtype):
+    if shifts is None or not way.raised or not _expm1_is_fast(shifts.shift.dtype):
         return way
     large = (shifts.shift != 0) | (shifts.high > math.log(classes))
     return way._replace(less_one=bool(large.mean() > 7 / 8))
@@ -667,7 +669,7 @@ def softmax(rows: Array, out: Array, careful: Form) -> None:
     """Write the softmax of every row."""
 
     def fast(way: Way, rows: Array, out: Array) -> Mask:
-        def finish(r: slice, exponentials: Array, sums: Array) -> None:
+        def finish(r: slice, exponentials: Array, sums: Array, _: bool) -> None:
             _write_scaled(exponentials, 1.0, sums, out[r], way.shift)
 
         shifts = shifts_of(rows) if way.shift else None
@@ -797,7 +799,7 @@ def _logarithms(sums: Array, shifts: Shifts | None, dtype: np.dtype[Any]) -> tup
 
 
 # Above it a logarithm is near enough to 0 to lose digits that its sum has not got.
-_CERTAIN = 0.3
+_CERTAIN = 0.4
 
 
 def log_softmax(rows: Array, out: Array, careful: Form) -> None:
@@ -808,33 +810,26 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
         shifts = shifts_of(rows, way) if way.shift else None
         enough = np.ones(len(rows), np.bool_)
 
-        def finish(r: slice, exponentials: Array, sums: Array) -> None:
+        def finish(r: slice, exponentials: Array, sums: Array, less_one: bool) -> None:
             logits = _load(rows[r], dtype)
             of_rows = shifts and shifts.some(r)
             logarithms, corrections = _logarithms(sums, of_rows, dtype)
-            # A correction of k eps does not matter to a logarithm below -k. Of many classes few are
-            # above that, and they alone are corrected.
-            worst = np.fmax.reduce(abs(corrections)) / np.finfo(dtype).eps
-            few = worst <= 4 and logits.shape[1] >= 256
-            threshold = min(_CERTAIN, math.exp(-worst)) if few else _CERTAIN
-            at = _find_larger(exponentials, threshold * sums)
-            exact = (logits[at] - logarithms[at[0]]) - corrections[at[0]]
-            certain = np.flatnonzero(exponentials[at] > _CERTAIN * sums[at[0]])
-            if len(certain):
+            i, k = _find_certain(exponentials, sums - less_one, _CERTAIN * sums - less_one)
+            if len(i):
                 # The logarithm of a probability near 1 has its digits from all the others.
-                i, k = at[0][certain], at[1][certain]
                 others = exponentials[i]
                 others[np.arange(len(i)), k] = 0
-                rest = _row_sums(others)
+                rest = _row_sums(others) + (logits.shape[1] - 1) * less_one
                 of_certain = of_rows and of_rows.some(i)
                 _, own = _exponentials_at(logits[i, k], of_certain)
-                exact[certain] = 0.0 - np.log1p(rest / own)
-                enough[r][i] = _enough(rest, own, logits.shape[1], dtype)
+                exact = 0.0 - np.log1p(rest / own)
+                least = logits.shape[1] / 2 if less_one else 0
+                enough[r][i] = _enough(rest, own, logits.shape[1], dtype) & (rest >= least)
             # In place of the exponentials, which nobody needs any more.
             _by_row(np.subtract, logits, logarithms, exponentials)
-            if not few:
-                _by_row(np.subtract, exponentials, corrections.astype(dtype), exponentials)
-            exponentials[at] = exact
+            _by_row(np.subtract, exponentials, corrections.astype(dtype), exponentials)
+            if len(i):
+                exponentials[i, k] = exact
             if out.dtype != dtype:
                 np.copyto(out[r], exponentials, casting="same_kind")
 
@@ -844,7 +839,25 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
             done &= ~(np.isinf(out) & np.isfinite(rows)).any(axis=1)
         return done
 
-    walk(fast, careful, rows, [], [out])
+    walk(fast, careful, rows, [], [out], only_sums=True)
+
+
+def _find_certain(table: Array, sums: Array, thresholds: Array) -> tuple[Labels, Labels]:
+    """Return rows and columns of the entries above the threshold of their row: two, or fewer."""
+    first = table.argmax(axis=1)
+    largest = table[np.arange(len(table)), first]
+    rows = np.flatnonzero(largest > thresholds)
+    columns = first[rows]
+    # There is room for a second one
+    both = np.flatnonzero(largest[rows] < (sums - thresholds)[rows])
+    if len(both):
+        others = table[rows[both]]
+        others[np.arange(len(both)), columns[both]] = -math.inf
+        second = others.argmax(axis=1)
+        are = others[np.arange(len(both)), second] > thresholds[rows[both]]
+        rows = np.concatenate([rows, rows[both[are]]])
+        columns = np.concatenate([columns, second[are]])
+    return rows, columns
 
 
 def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
@@ -887,7 +900,7 @@ def cross_entropy(
         at = np.arange(len(rows)), labels
         logits, own = _exponentials_at(rows[at].astype(dtype), shifts)
 
-        def finish(r: slice, exponentials: Array, others: Array) -> None:
+        def finish(r: slice, exponentials: Array, others: Array, _: bool) -> None:
             _write_scaled(exponentials, scale[r], others + own[r], gradient[r], way.shift)
 
         then = None if gradient is None else finish

@@ -325,7 +325,7 @@ SAMPLES = {
 @pytest.mark.parametrize("rows", SAMPLES)
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_sample_finds_the_way(monkeypatch, fast, rows):
-    monkeypatch.setattr(_tiles, "_expm1_is_faster", lambda dtype: fast and dtype == np.float32)
+    monkeypatch.setattr(_tiles, "_expm1_is_fast", lambda dtype: fast and dtype == np.float32)
     of_gradient, of_float32, of_float64 = SAMPLES[rows]
     for dtype, of_sums in (
         (np.float32, of_float32 if fast else of_float64),
@@ -339,7 +339,7 @@ def test_a_sample_finds_the_way(monkeypatch, fast, rows):
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("fast", [False, True])
 def test_losses_are_right_whether_expm1_is_fast_or_not(monkeypatch, fast, rows):
-    monkeypatch.setattr(_tiles, "_expm1_is_faster", lambda dtype: fast and dtype == np.float32)
+    monkeypatch.setattr(_tiles, "_expm1_is_fast", lambda dtype: fast and dtype == np.float32)
     x = ROWS[rows](logits_of((300, 200), np.float64)).astype(np.float32)
     labels = np.full(300, 7)
     x[:, 7] = np.where(x[:, 7] == -math.inf, 0, x[:, 7])
