@@ -301,24 +301,25 @@ class Way(NamedTuple):
     """How rows are exponentiated."""
 
     shift: bool = False  # after a number that is subtracted from each of them
-    # Only where the exponentials are added up, and nothing else is done with them:
+    # Where the exponentials are only to be added up:
     raised: bool = False  # as if no logit were below the lowest
     less_one: bool = False  # exp(x) - 1
 
 
 PLAIN, SHIFTED = Way(), Way(shift=True)
+TO_ADD_UP = Way(raised=True, less_one=True)
 
 
-def first_way(rows: Array, dtype: np.dtype[Any], only_sums: bool) -> Way:
+def first_way(rows: Array, dtype: np.dtype[Any], may: Way) -> Way:
     """Return, by a sample, the fastest way that most of the rows can go."""
     # An odd step does not take every second row for all of them.
     height, width = (length // SAMPLES | 1 for length in rows.shape)
     sample = rows[::height, ::width]
     with np.errstate(all="ignore"):
-        return _first_way(sample.astype(dtype, copy=False), only_sums)
+        return _first_way(sample.astype(dtype, copy=False), may)
 
 
-def _first_way(sample: Array, only_sums: bool) -> Way:
+def _first_way(sample: Array, may: Way) -> Way:
     lowest, margin, *_ = _range(sample.dtype)
     raised = False
     if not (sample.min() > -margin and sample.max() < margin):
@@ -327,16 +328,17 @@ def _first_way(sample: Array, only_sums: bool) -> Way:
             low &= sample > 5 * lowest  # further down all of them are 0, which is no trouble
         raised = bool(low.mean() > 1 / 128)
         if ((highest > 1.5 * margin) | (highest < -margin)).mean() > 1 / 8:
-            return Way(shift=True, raised=only_sums)
-        if raised and not only_sums:
+            return Way(shift=True, raised=may.raised)
+        if raised and not may.raised:
             return SHIFTED
-    if not only_sums or not _expm1_is_fast(sample.dtype):
+    # Of short rows some always have small sums.
+    if not may.less_one or sample.shape[1] < SAMPLES or not _expm1_is_fast(sample.dtype):
         return Way(raised=raised)
     # The largest may be that of a label, which is left out.
     exponentials = np.expm1(np.maximum(sample, lowest))
     others = exponentials.sum(axis=1) - exponentials.max(axis=1)
     small = others < -0.3 * sample.shape[1]
-    return Way(raised=raised, less_one=bool(small.mean() < 1 / 8))
+    return Way(raised=raised, less_one=bool(small.mean() < 1 / 16))
 
 
 @functools.cache
@@ -488,10 +490,10 @@ def exponentiate(
 def _exponentiate_rows(
     rows: Array, out: Array | None, way: Way, shifts: Shifts | None, labels: Labels | None,
     finish: Finish | None,
-) -> tuple[Array, Mask]:  # fmt: skip
+) -> tuple[Array, Any]:  # fmt: skip
     dtype = compute_dtype(rows.dtype)
     cut = grid(rows.shape, dtype)
-    less_one = np.full(len(rows), way.less_one)
+    less_one: Any = way.less_one if shifts is None else np.zeros(len(rows), np.bool_)
     height, width = cut.rows[0].stop, rows.shape[1]
     ones = width - (labels is not None)
     # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
@@ -504,9 +506,11 @@ def _exponentiate_rows(
     room = scratch("exponentials", (height, width), dtype) if kept is None else kept
     starts = np.arange(0, height * width, width)
     for r in cut.rows:
-        tile, of_rows = _load(rows[r], dtype), shifts and shifts.some(r)
-        of_tile = _way_of_tile(way, of_rows, width)
-        less_one[r] = of_tile.less_one
+        tile, of_rows, of_tile = _load(rows[r], dtype), None, way
+        if shifts is not None:
+            of_rows = shifts.some(r)
+            of_tile = _way_of_tile(way, of_rows, width)
+            less_one[r] = of_tile.less_one
         exponentials = room[: len(tile)] if kept is None else room[r]
         _write_by(of_tile, tile, of_rows, exponentials, finish is None)
         if labels is not None:
@@ -518,16 +522,19 @@ def _exponentiate_rows(
         if finish is not None:
             finish(r, exponentials, totals, of_tile.less_one)
     totals = _totals(sums)
-    return totals + np.where(less_one, ones, 0) if at_the_end else totals, less_one
+    if at_the_end and np.any(less_one):
+        totals += np.where(less_one, ones, 0)
+    return totals, less_one
 
 
 def _exponentiate_parts(
     rows: Array, out: Array | None, way: Way, shifts: Shifts | None, labels: Labels | None,
     finish: Finish | None,
-) -> tuple[Array, Mask]:  # fmt: skip
+) -> tuple[Array, Any]:  # fmt: skip
     dtype = compute_dtype(rows.dtype)
     cut = grid(rows.shape, dtype)
-    way = _way_of_tile(way, shifts, rows.shape[1])
+    if shifts is not None:
+        way = _way_of_tile(way, shifts, rows.shape[1])
     sums = np.empty((len(rows), len(cut.columns)), wide_dtype(dtype))
     kept = np.empty(rows.shape, dtype) if out is not None and out.dtype != dtype else out
 
@@ -546,12 +553,12 @@ def _exponentiate_parts(
     of_rows = np.asarray(sums.sum(axis=1)) + ones * way.less_one
     if finish is not None:
         finish(slice(None), kept, of_rows, way.less_one)
-    return of_rows, np.full(len(rows), way.less_one)
+    return of_rows, way.less_one
 
 
-def _way_of_tile(way: Way, shifts: Shifts | None, classes: int) -> Way:
+def _way_of_tile(way: Way, shifts: Shifts, classes: int) -> Way:
     """Return a way on which 1 is taken from shifted rows too, if their sums will be large."""
-    if shifts is None or not way.raised or not _expm1_is_fast(shifts.shift.dtype):
+    if not way.raised or not _expm1_is_fast(shifts.shift.dtype):
         return way
     large = (shifts.shift != 0) | (shifts.high > math.log(classes))
     return way._replace(less_one=bool(large.mean() > 7 / 8))
@@ -603,7 +610,7 @@ def walk(
     rows: Array,
     inputs: list[np.ndarray[Any, Any]],
     outputs: list[Array],
-    only_sums: bool = False,
+    may: Way = PLAIN,
 ) -> None:
     """Take all rows through the fast form, and through the careful one where that fails."""
     if rows.size == 0:
@@ -627,7 +634,7 @@ def walk(
         pieces, elements = list(spans(len(rows), step)), rows.size
 
     # Of all rows: a row's last digits must not depend on those it happens to be handed out with.
-    way = PLAIN if fast is None else first_way(rows, dtype, only_sums)
+    way = PLAIN if fast is None else first_way(rows, dtype, may)
 
     def work(piece: slice) -> None:
         arrays = [[array[piece] for array in arrays] for arrays in (inputs, outputs)]
@@ -766,7 +773,7 @@ def logsumexp(rows: Array, out: Array, careful: Form) -> None:
                 out[near[some]] = _logarithms_near_0(rows[near[some]])
         return done
 
-    walk(fast, careful, rows, [], [out], only_sums=True)
+    walk(fast, careful, rows, [], [out], may=TO_ADD_UP)
 
 
 def _logarithms_near_0(rows: Array) -> Array:
@@ -839,7 +846,7 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
             done &= ~(np.isinf(out) & np.isfinite(rows)).any(axis=1)
         return done
 
-    walk(fast, careful, rows, [], [out], only_sums=True)
+    walk(fast, careful, rows, [], [out], may=Way(less_one=True))
 
 
 def _find_certain(table: Array, sums: Array, thresholds: Array) -> tuple[Labels, Labels]:
@@ -848,7 +855,7 @@ def _find_certain(table: Array, sums: Array, thresholds: Array) -> tuple[Labels,
     largest = table[np.arange(len(table)), first]
     rows = np.flatnonzero(largest > thresholds)
     columns = first[rows]
-    # There is room for a second one
+    # Where the largest is not too large, there is room for another one.
     both = np.flatnonzero(largest[rows] < (sums - thresholds)[rows])
     if len(both):
         others = table[rows[both]]
@@ -862,15 +869,9 @@ def _find_certain(table: Array, sums: Array, thresholds: Array) -> tuple[Labels,
 
 def _find_larger(table: Array, thresholds: Array) -> tuple[Labels, Labels]:
     """Return rows and columns of the entries larger than the threshold of their row."""
-    larger = scratch("larger", (table.size + -table.size % 8,), np.dtype(np.bool_))
-    larger[table.size :] = False
-    _by_row(
-        np.greater, table, thresholds.astype(table.dtype), larger[: table.size].reshape(table.shape)
-    )
-    # Few are, and eight at a time are looked through sooner.
-    eights = np.flatnonzero(larger.view(np.uint64))
-    i, of_eight = np.nonzero(larger.reshape(-1, 8)[eights])
-    return np.divmod(8 * eights[i] + of_eight, table.shape[1])
+    larger = scratch("larger", table.shape, np.dtype(np.bool_))
+    _by_row(np.greater, table, thresholds.astype(table.dtype), larger)
+    return np.divmod(np.flatnonzero(larger), table.shape[1])
 
 
 def _enough(rest: Array, own: Array, classes: int, dtype: np.dtype[Any]) -> Mask:
@@ -919,8 +920,8 @@ def cross_entropy(
         return np.asarray(done)
 
     outputs = [losses] if gradient is None else [losses, gradient]
-    inputs = [labels, ignored, scale]
-    walk(fast, careful, rows, inputs, outputs, only_sums=gradient is None)
+    may = TO_ADD_UP if gradient is None else PLAIN
+    walk(fast, careful, rows, [labels, ignored, scale], outputs, may)
 
 
 def _losses(others: Array, own: Array, logits: Array) -> Array:

@@ -689,7 +689,7 @@ class _Rows:
 
     def write_gradient(self, z: Array, classes: slice) -> None:
         """Replace a block of logits by the gradient; it is 0 in rows that are not done."""
-        shifted = self.shift.any() or _tiles.first_way(z, z.dtype, only_sums=False).shift
+        shifted = self.shift.any() or _tiles.first_way(z, z.dtype, _tiles.PLAIN).shift
         of_class = None if self.of_class is None else self.of_class[classes].astype(self.dtype)
 
         def work(rows: slice) -> None:
@@ -739,7 +739,7 @@ def _sums_of_exponentials(z: Array) -> tuple[Array, Array]:
     The shift of a row of nothing but ``-inf`` is ``-inf``, and nan is that of a row without answer.
     """
     sums, shift = np.zeros((2, len(z)), _tiles.wide_dtype(z.dtype))
-    way = _tiles.first_way(z, z.dtype, only_sums=True)
+    way = _tiles.first_way(z, z.dtype, _tiles.TO_ADD_UP)
 
     def plain(rows: slice) -> None:
         sums[rows] = _tiles.exponentiate(z[rows], None, way)

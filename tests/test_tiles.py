@@ -332,8 +332,8 @@ def test_a_sample_finds_the_way(monkeypatch, fast, rows):
         (np.float64, of_float64),
     ):
         x = ROWS[rows](logits_of((400, 300), np.float64)).astype(dtype)
-        for only_sums, expected in ((False, of_gradient), (True, of_sums)):
-            assert _tiles.first_way(x, x.dtype, only_sums) == WAYS[expected]
+        for may, expected in ((_tiles.PLAIN, of_gradient), (_tiles.TO_ADD_UP, of_sums)):
+            assert _tiles.first_way(x, x.dtype, may) == WAYS[expected]
 
 
 @pytest.mark.parametrize("rows", ROWS)
