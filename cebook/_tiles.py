@@ -37,9 +37,10 @@ Labels = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 # What a tile of exponentials may take, so that it stays in a cache of the second level. The smaller
-# it is, the oftener two threads wait for each other to let go of the interpreter. A thread takes so
-# many elements at a time; fewer in all are not shared out.
-TILE_BYTES = 7 << 17
+# it is, the oftener two threads wait for each other to let go of the interpreter; for short rows
+# half as much is faster. A thread takes so many elements at a time; fewer in all are not shared
+# out.
+TILE_BYTES, SHORT_ROW = 7 << 17, 1 << 13
 CHUNK_ELEMENTS = 1 << 20
 PARALLEL_FROM = 1 << 20
 # Shorter inputs are one tile, and are not looked at before they are exponentiated.
@@ -151,8 +152,8 @@ class Grid(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Grid:
-    elements = max(1, TILE_BYTES // dtype.itemsize)
     height, width = shape
+    elements = max(1, (TILE_BYTES if width > SHORT_ROW else TILE_BYTES // 2) // dtype.itemsize)
     # A row of up to two tiles is left whole: a second walk over its parts would cost more.
     tile_width = width if width <= 2 * elements else elements
     columns = list(spans(width, tile_width))
@@ -956,8 +957,8 @@ def over_entries(
     have that shape and are contiguous, are there to be written to.
     """
     shape, size = inputs[0].shape, inputs[0].size
-    tiles = grid((size, 1), _of_entry(dtype)).rows
-    if len(tiles) <= 1:
+    of_tile = max(1, TILE_BYTES // (_ARRAYS * dtype.itemsize))
+    if size <= of_tile:
         whole = (np.broadcast_to(a, shape) if a.shape != shape else a for a in inputs)
         flat = (array.reshape(-1).astype(dtype, copy=False) for array in whole)
         return [work(*flat, *(array.reshape(-1) for array in outputs))]
@@ -973,7 +974,7 @@ def over_entries(
             op_dtypes=[dtype] * len(inputs) + [array.dtype for array in outputs],
             order="C",
             casting="same_kind",
-            buffersize=tiles[0].stop,
+            buffersize=of_tile,
         ) as walk:
             # NumPy's own stubs take it for read-only.
             walk.iterrange = pieces[number].start, pieces[number].stop  # type: ignore[misc]
