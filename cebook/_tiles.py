@@ -38,9 +38,10 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 # What a tile of exponentials may take, so that it stays in a cache of the second level. The smaller
 # it is, the oftener two threads wait for each other to let go of the interpreter; for short rows
-# half as much is faster. A thread takes so many elements at a time; fewer in all are not shared
+# so many elements at most are faster. A thread takes so many at a time; fewer in all are not shared
 # out.
-TILE_BYTES, SHORT_ROW = 7 << 17, 1 << 13
+TILE_BYTES = 7 << 17
+SHORT_ROW, OF_SHORT_ROWS = 1 << 13, 7 << 14
 CHUNK_ELEMENTS = 1 << 20
 PARALLEL_FROM = 1 << 20
 # Shorter inputs are one tile, and are not looked at before they are exponentiated.
@@ -153,7 +154,9 @@ class Grid(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Grid:
     height, width = shape
-    elements = max(1, (TILE_BYTES if width > SHORT_ROW else TILE_BYTES // 2) // dtype.itemsize)
+    elements = max(1, TILE_BYTES // dtype.itemsize)
+    if 1 < width <= SHORT_ROW:  # single entries are no rows
+        elements = min(elements, OF_SHORT_ROWS)
     # A row of up to two tiles is left whole: a second walk over its parts would cost more.
     tile_width = width if width <= 2 * elements else elements
     columns = list(spans(width, tile_width))
@@ -497,11 +500,9 @@ def _exponentiate_rows(
     less_one: Any = way.less_one if shifts is None else np.zeros(len(rows), np.bool_)
     height, width = cut.rows[0].stop, rows.shape[1]
     ones = width - (labels is not None)
-    # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
-    parts = _number_of_sums(width, dtype)
-    at_the_end = finish is None and parts <= _SHORT
-    if not at_the_end:
-        parts = 1
+    # The sums of parts are added up at the end, all rows at a time, unless a row is wanted whole.
+    at_the_end = finish is None
+    parts = _number_of_sums(width, dtype) if at_the_end else 1
     sums = np.empty((len(rows), parts), dtype if at_the_end else wide_dtype(dtype))
     kept = out if out is not None and out.dtype == dtype else None
     room = scratch("exponentials", (height, width), dtype) if kept is None else kept
@@ -957,8 +958,8 @@ def over_entries(
     have that shape and are contiguous, are there to be written to.
     """
     shape, size = inputs[0].shape, inputs[0].size
-    of_tile = max(1, TILE_BYTES // (_ARRAYS * dtype.itemsize))
-    if size <= of_tile:
+    tiles = grid((size, 1), _of_entry(dtype)).rows
+    if len(tiles) <= 1:
         whole = (np.broadcast_to(a, shape) if a.shape != shape else a for a in inputs)
         flat = (array.reshape(-1).astype(dtype, copy=False) for array in whole)
         return [work(*flat, *(array.reshape(-1) for array in outputs))]
@@ -974,7 +975,7 @@ def over_entries(
             op_dtypes=[dtype] * len(inputs) + [array.dtype for array in outputs],
             order="C",
             casting="same_kind",
-            buffersize=of_tile,
+            buffersize=tiles[0].stop,
         ) as walk:
             # NumPy's own stubs take it for read-only.
             walk.iterrange = pieces[number].start, pieces[number].stop  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import mpmath
@@ -334,6 +335,17 @@ def test_a_sample_finds_the_way(monkeypatch, fast, rows):
         x = ROWS[rows](logits_of((400, 300), np.float64)).astype(dtype)
         for may, expected in ((_tiles.PLAIN, of_gradient), (_tiles.TO_ADD_UP, of_sums)):
             assert _tiles.first_way(x, x.dtype, may) == WAYS[expected]
+
+
+def test_a_slow_expm1_is_not_used(monkeypatch):
+    is_fast, slow = _tiles._expm1_is_fast.__wrapped__, lambda x, out: time.sleep(1e-3)
+    assert not is_fast(np.dtype(np.float64))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "expm1", slow)
+        assert not is_fast(np.dtype(np.float32))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "exp", slow)
+        assert is_fast(np.dtype(np.float32))
 
 
 @pytest.mark.parametrize("rows", ROWS)

@@ -72,6 +72,10 @@ class Case(NamedTuple):
     threads: int
     limits: Limits  # for every peer
 
+    @property
+    def is_alone(self) -> bool:
+        return self.data == NOTHING_BETWEEN
+
     @classmethod
     def from_json(cls, fields: list[Any]) -> Case:
         operation, data, shape, *others = fields

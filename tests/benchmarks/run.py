@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -146,9 +147,13 @@ def memory_cells(rows: list[dict]) -> str:
 
 
 def measure_cases(results: dict, only: str, quick: bool) -> None:
-    """Add rows: first all times, in one process for each number of threads, then the memory."""
+    """Add rows: first all times, in one process for each number of threads, then the memory.
+
+    Where nothing is to come in between, nothing comes before it either.
+    """
     cases = [case for case in operations.cases(measure.cores()) if re.search(only, str(case))]
-    for threads, group in groupby(cases, key=lambda case: case.threads):
+    of_process = attrgetter("threads", "is_alone")
+    for (threads, _), group in groupby(cases, key=of_process):
         for line in times_from_worker(list(group), threads, quick):
             print(line.get("why", "timed"), line["case"], file=sys.stderr, flush=True)
             if "why" in line:
