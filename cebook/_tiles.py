@@ -40,7 +40,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 # it is, the oftener two threads wait for each other to let go of the interpreter; for short rows
 # so many elements at most are faster. A thread takes so many at a time; fewer in all are not shared
 # out.
-TILE_BYTES = 7 << 17
+TILE_BYTES = 900_000
 SHORT_ROW, OF_SHORT_ROWS = 1 << 13, 7 << 14
 CHUNK_ELEMENTS = 1 << 20
 PARALLEL_FROM = 1 << 20
@@ -160,7 +160,7 @@ def grid(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Grid:
     # A row of up to two tiles is left whole: a second walk over its parts would cost more.
     tile_width = width if width <= 2 * elements else elements
     columns = list(spans(width, tile_width))
-    return Grid(list(spans(height, max(1, elements // tile_width))), columns)
+    return Grid(list(spans(height, max(1, round(elements / tile_width)))), columns)
 
 
 @functools.cache
