@@ -500,9 +500,11 @@ def _exponentiate_rows(
     less_one: Any = way.less_one if shifts is None else np.zeros(len(rows), np.bool_)
     height, width = cut.rows[0].stop, rows.shape[1]
     ones = width - (labels is not None)
-    # The sums of parts are added up at the end, all rows at a time, unless a row is wanted whole.
-    at_the_end = finish is None
-    parts = _number_of_sums(width, dtype) if at_the_end else 1
+    # The sums of the parts of all rows are added up at the end, unless there are too many to keep.
+    parts = _number_of_sums(width, dtype)
+    at_the_end = finish is None and parts <= 256
+    if not at_the_end:
+        parts = 1
     sums = np.empty((len(rows), parts), dtype if at_the_end else wide_dtype(dtype))
     kept = out if out is not None and out.dtype == dtype else None
     room = scratch("exponentials", (height, width), dtype) if kept is None else kept

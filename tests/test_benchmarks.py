@@ -65,6 +65,13 @@ def test_script_runs_and_merges(tmp_path):
     assert merged["rows"] == again + other
 
 
+def test_of_several_processes_the_one_in_the_middle_counts():
+    lines = [{"case": "c", "rows": [{"ratio": ratio}]} for ratio in (9.0, 1.0, 3.0, 2.0)]
+    dead = {"case": "c", "why": "the process ended"}
+    assert run.middle([*lines, dead]) == lines[2]
+    assert run.middle([dead, dead]) == dead
+
+
 def test_table_of_operations_names_every_case_once():
     cases = [str(case) for case in operations.cases(cores=2)]
     assert len(set(cases)) == len(cases)
