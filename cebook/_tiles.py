@@ -238,9 +238,13 @@ def _totals(sums: Array) -> Array:
     """Return the sums of the sums of parts, in the wide dtype."""
     wide, parts = wide_dtype(sums.dtype), sums.shape[1]
     sums = sums.astype(wide, copy=False)
-    if parts == 1:
-        return sums[:, 0]
-    return np.asarray(sums @ _ones(parts, wide) if parts <= _SHORT else sums.sum(axis=1))
+    if parts > _SHORT:
+        return np.asarray(sums.sum(axis=1))
+    # Not by a product: there the last digit may depend on how many rows there are.
+    totals = sums[:, 0]
+    for column in sums.T[1:]:
+        totals = totals + column
+    return totals
 
 
 def _row_sums(tile: Array) -> Array:
@@ -319,8 +323,10 @@ def first_way(rows: Array, dtype: np.dtype[Any], may: Way) -> Way:
     # An odd step does not take every second row for all of them.
     height, width = (length // SAMPLES | 1 for length in rows.shape)
     sample = rows[::height, ::width]
+    # Of short rows some always have small sums.
+    less_one = may.less_one and rows.shape[1] >= SAMPLES and _expm1_is_fast(dtype)
     with np.errstate(all="ignore"):
-        return _first_way(sample.astype(dtype, copy=False), may)
+        return _first_way(sample.astype(dtype, copy=False), may._replace(less_one=less_one))
 
 
 def _first_way(sample: Array, may: Way) -> Way:
@@ -335,8 +341,7 @@ def _first_way(sample: Array, may: Way) -> Way:
             return Way(shift=True, raised=may.raised)
         if raised and not may.raised:
             return SHIFTED
-    # Of short rows some always have small sums.
-    if not may.less_one or sample.shape[1] < SAMPLES or not _expm1_is_fast(sample.dtype):
+    if not may.less_one:
         return Way(raised=raised)
     # The largest may be that of a label, which is left out.
     exponentials = np.expm1(np.maximum(sample, lowest))
@@ -347,10 +352,10 @@ def _first_way(sample: Array, may: Way) -> Way:
 
 @functools.cache
 def _expm1_is_fast(dtype: np.dtype[Any]) -> bool:
-    """Whether NumPy has an ``expm1`` for this processor that is not slower than its ``exp``.
+    """Whether NumPy has an ``expm1`` for this processor that is not far slower than its ``exp``.
 
     Nothing in NumPy tells. Of float32 it takes half to all of the time in one build, and in another
-    five times as long.
+    five times as long, which is told apart however busy the machine is.
     """
     if dtype != np.float32:
         return False
@@ -473,9 +478,9 @@ def exponentiate(
     """Return the sums of the exponentials of rows, without those of the labels.
 
     ``finish`` is given the exponentials of whole rows, while they are in the cache, their sums, and
-    whether 1 was taken from each of them. They are kept in ``out`` where that has room for their
-    digits. Rows that are too long for a tile are finished all at once, and their parts shared
-    between threads. A sum that has lost digits is nan.
+    whether 1 was taken from each of them. Exponentials are kept in ``out`` where that has room for
+    their digits. Rows that are too long for a tile are finished all at once, and their parts shared
+    between threads. A sum that has lost digits on a way that is only for sums is nan.
     """
     dtype, classes = compute_dtype(rows.dtype), rows.shape[1]
     splits_rows = grid(rows.shape, dtype).splits_rows
@@ -484,7 +489,7 @@ def exponentiate(
     if way.raised or way.less_one:
         least: Any = _range(dtype).smallest_sum
         if shifts is not None:
-            # A sum to which less than that adds up may be one of logits that the shift has rounded.
+            # A smaller one may be made of logits so far below that the shift has rounded them.
             least = np.where(shifts.shift == 0, least, classes / 100)
         lost = ~(sums >= np.where(less_one, classes / 2, least))
         sums[lost] = math.nan
@@ -623,7 +628,7 @@ def walk(
         fast = None  # a single class is certain, to the last digit
     dtype = compute_dtype(rows.dtype)
     if rows.size < SAMPLE_FROM:
-        _try(fast, careful, PLAIN, rows, inputs, outputs)
+        _try(fast, careful, PLAIN, rows, inputs, outputs, [slice(0, len(rows))], 0)
         return
     cut = grid(rows.shape, dtype)
     if cut.splits_rows:
@@ -636,41 +641,45 @@ def walk(
         tile = 1 if fast is None else cut.rows[0].stop
         step = max(1, at_once // rows.shape[1] // tile) * tile
         pieces, elements = list(spans(len(rows), step)), rows.size
-
-    # Of all rows: a row's last digits must not depend on those it happens to be handed out with.
     way = PLAIN if fast is None else first_way(rows, dtype, may)
-
-    def work(piece: slice) -> None:
-        arrays = [[array[piece] for array in arrays] for arrays in (inputs, outputs)]
-        _try(fast, careful, way, rows[piece], *arrays)
-
-    run(work, pieces, elements)
+    _try(fast, careful, way, rows, inputs, outputs, pieces, elements)
 
 
 def _try(
     fast: Form | None, careful: Form, way: Way, rows: Array, inputs: list[np.ndarray[Any, Any]],
-    outputs: list[Array],
+    outputs: list[Array], pieces: list[slice], elements: int,
 ) -> None:  # fmt: skip
     if fast is None:
-        careful(rows, *inputs, *outputs)
+        run(lambda r: careful(rows[r], *(a[r] for a in inputs + outputs)), pieces, elements)
         return
-    with np.errstate(all="ignore"):  # which takes back the size of the buffers too
-        if rows.shape[1] >= 200:
-            # To combine rows with a column NumPy fills its buffers with copies of the column, which
-            # costs as much as the operation, unless the buffers are shorter than the rows.
-            np.setbufsize(16)
-        done = fast(way, rows, *inputs, *outputs)
+    done = np.empty(len(rows), np.bool_)
+
+    def work(r: slice) -> None:
+        with np.errstate(all="ignore"):  # which takes back the size of the buffers too
+            if rows.shape[1] >= 200:
+                # To combine rows with a column NumPy fills its buffers with copies of the column,
+                # which costs as much as the operation, unless the buffers are shorter than rows.
+                np.setbufsize(16)
+            done[r] = fast(way, rows[r], *(array[r] for array in inputs + outputs))
+
+    run(work, pieces, elements)
     if done.all():
         return
+    # Gathered from all pieces: the last digits of a row may depend on those beside it in its tile.
     left = np.flatnonzero(~done)
     at_once = CHUNK_ELEMENTS // 8 if way != SHIFTED else TILE_BYTES // 32
-    for some in spans(len(left), max(1, at_once // rows.shape[1])):
+
+    def again(some: slice) -> None:
         at = left[some]
         results = [array[at] for array in outputs]
-        again = (rows[at], [array[at] for array in inputs], results)
-        _try(None if way == SHIFTED else fast, careful, SHIFTED, *again)
+        arrays = (rows[at], [array[at] for array in inputs], results)
+        next_form = None if way == SHIFTED else fast
+        _try(next_form, careful, SHIFTED, *arrays, pieces=[slice(0, len(at))], elements=0)
         for array, result in zip(outputs, results, strict=True):
             array[at] = result
+
+    pieces = list(spans(len(left), max(1, at_once // rows.shape[1])))
+    run(again, pieces, len(left) * rows.shape[1])
 
 
 # What it is made for ------------------------------------------------------------------------------
@@ -695,8 +704,8 @@ def _write_scaled(
 ) -> None:
     """Write every row of exponentials times its scale, divided by its sum."""
     factors = (scale / sums).astype(exponentials.dtype)
-    # No product is larger than its scale.
-    if often_subnormal and np.max(scale) < 1e9 and _are_subnormal(exponentials, factors):
+    # With a larger scale the factors might overflow on the way.
+    if often_subnormal and np.max(scale) <= 1 and _are_subnormal(exponentials, factors):
         cut = grid(exponentials.shape, exponentials.dtype)
         _run_over(cut, lambda r, c: _multiply_below_normal(exponentials[r, c], factors[r]))
     else:
@@ -755,7 +764,9 @@ def _digits_remain(rows: Array, factors: Array) -> Mask:
     remain = (factors <= 1) & ((factors >= _smallest_normal(dtype)) | (factors == 0))
     doubtful = np.flatnonzero(factors > 1)
     if len(doubtful):
-        remain[doubtful] = row_extremes(np.minimum, rows[doubtful]) >= _range(dtype).lowest
+        range_, some = _range(dtype), rows[doubtful]
+        not_shifted = row_extremes(np.maximum, some) <= 1.5 * range_.margin
+        remain[doubtful] = not_shifted & (row_extremes(np.minimum, some) >= range_.lowest)
     return np.asarray(remain)
 
 
@@ -788,9 +799,9 @@ def _logarithms_near_0(rows: Array) -> Array:
     largest = np.take_along_axis(rows, at, axis=1)
     gaps = rows - largest
     np.put_along_axis(gaps, at, -math.inf, axis=1)
-    # Where all others lie so far below that their exponentials are subnormal, those are multiplied
-    # by exp(margin). A sum with a number that does not make it larger is exact.
-    lift = np.where(gaps.max(axis=1) < -margin, margin, 0)
+    # Where all others lie far below, their exponentials are multiplied by exp(margin), so that they
+    # are normal. The differences, which that makes smaller, stay exact; what is raised vanishes.
+    lift = np.where(gaps.max(axis=1) < -margin, margin, 0).astype(rows.dtype)
     gaps += lift[:, np.newaxis]
     np.maximum(gaps, lowest, out=gaps)
     np.exp(gaps, out=gaps)
@@ -835,7 +846,8 @@ def log_softmax(rows: Array, out: Array, careful: Form) -> None:
                 _, own = _exponentials_at(logits[i, k], of_certain)
                 exact = 0.0 - np.log1p(rest / own)
                 least = logits.shape[1] / 2 if less_one else 0
-                enough[r][i] = _enough(rest, own, logits.shape[1], dtype) & (rest >= least)
+                kept = _enough(rest, own, logits.shape[1], dtype) & (rest >= least)
+                enough[r][i[~kept]] = False
             # In place of the exponentials, which nobody needs any more.
             _by_row(np.subtract, logits, logarithms, exponentials)
             _by_row(np.subtract, exponentials, corrections.astype(dtype), exponentials)
@@ -912,6 +924,8 @@ def cross_entropy(
         others = exponentiate(rows, gradient, way, shifts, labels, then)
         sums = others + own
         done = _enough(others, own, rows.shape[1], dtype)
+        if not scale.max() <= 1:  # what was too small to matter may be large enough then
+            done = done & ((scale <= 1) | (others >= _range(dtype).smallest_sum))
         if not sums.max() <= _range(dtype).largest_sum:
             done = done & (sums <= _range(dtype).largest_sum)
         losses[:] = _losses(others, own, logits)
