@@ -37,11 +37,11 @@ Labels = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 # What a tile of exponentials may take, so that it stays in a cache of the second level. The smaller
-# it is, the oftener two threads wait for each other to let go of the interpreter; for short rows
-# so many elements at most are faster. A thread takes so many at a time; fewer in all are not shared
-# out.
+# it is, the oftener two threads wait for each other to let go of the interpreter.
 TILE_BYTES = 900_000
+# Rows of up to the first length are faster in tiles of at most the second number of elements.
 SHORT_ROW, OF_SHORT_ROWS = 1 << 13, 7 << 14
+# A thread takes so many elements at a time; fewer in all are not shared out.
 CHUNK_ELEMENTS = 1 << 20
 PARALLEL_FROM = 1 << 20
 # Shorter inputs are one tile, and are not looked at before they are exponentiated.
@@ -455,12 +455,7 @@ def _few_rounded(tile: Array, shift: Array) -> tuple[Labels, Labels] | None:
     """
     if not shift.max() <= 0:
         return None
-    rows = np.flatnonzero(shift)
-    if 2 * len(rows) > len(tile):
-        at = _find_larger(tile, np.where(shift == 0, math.inf, shift / 2))
-    else:
-        i, k = _find_larger(tile[rows], shift[rows] / 2)
-        at = rows[i], k
+    at = _find_larger(tile, np.where(shift == 0, math.inf, shift / 2))
     return at if len(at[0]) < tile.size / 16 else None
 
 

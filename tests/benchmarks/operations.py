@@ -120,15 +120,14 @@ def _floor(operation: str, shape: tuple[int, ...]) -> Limits:
 
 def _cases_on_all_cores(cores: int) -> Iterator[Case]:
     others: Limits = {"PyTorch": None, "JAX": None}
+    shapes = SMALL, (900, 1000), *SHAPES
+    for dtype, shape in itertools.product(DTYPES, shapes):
+        # 5 % is what two runs of the same code may differ by.
+        elements = shape[0] * shape[1]
+        limit = 1.05 if elements < 10**6 else 1 / 1.3 if elements > 5 * 10**6 else None
+        yield Case("loss", NOTHING_BETWEEN, shape, dtype, cores, {"one thread": limit})
     for dtype in DTYPES:
-        for shape in (SMALL, (900, 1000), *SHAPES):
-            # 5 % is what two runs of the same code may differ by.
-            elements = shape[0] * shape[1]
-            limit = 1.05 if elements < 10**6 else 1 / 1.3 if elements > 5 * 10**6 else None
-            one_thread = {"one thread": limit}
-            yield Case("loss", NOTHING_BETWEEN, shape, dtype, cores, one_thread)
-    for dtype in DTYPES:
-        for shape in (SMALL, (900, 1000), *SHAPES):
+        for shape in shapes:
             yield Case("loss", "", shape, dtype, cores, others)
         for operation, shape in itertools.product(("loss and gradient", "softmax"), SHAPES):
             yield Case(operation, "", shape, dtype, cores, others | {"one thread": None})
